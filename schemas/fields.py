@@ -1,0 +1,87 @@
+"""The fields that commands and reports share, with the rule that a 400 quotes when one is broken."""
+
+import re
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+
+from schemas.addresses import ADDRESS_PATTERN
+from schemas.contract import EventName
+
+#: Bytes that an AMQP short string, and so a routing key, may hold (AMQP 0-9-1, section 4.2.5.3).
+SHORT_STRING_BYTES: Final = 255
+
+#: What is left of an event's routing key for the request_id.
+_ROUTING_WORD_BYTES: Final = SHORT_STRING_BYTES - max(map(len, EventName)) - len(".")
+
+_ENCODED: Final = str.maketrans({char: f"%{ord(char):02X}" for char in ".*#% "})
+
+
+def routing_word(request_id: str) -> str:
+    """Encode a request_id as one word of a routing key.
+
+    ``.`` separates words and ``*`` and ``#`` are patterns in a topic exchange, so these, ``%`` and
+    the space are percent-encoded.
+    """
+    return request_id.translate(_ENCODED)
+
+
+def _fits_routing_key(request_id: str) -> str:
+    if len(routing_word(request_id)) > _ROUTING_WORD_BYTES:
+        raise ValueError("too long for a routing key")
+    return request_id
+
+
+RequestId = Annotated[
+    str,
+    StringConstraints(pattern=r"^[\x20-\x7e]{1,128}$"),
+    AfterValidator(_fits_routing_key),
+    Field(
+        description="1 to 128 printable ASCII characters,"
+        f" at most {_ROUTING_WORD_BYTES} with . * # % and space percent-encoded"
+    ),
+]
+
+Address = Annotated[
+    str,
+    StringConstraints(pattern=ADDRESS_PATTERN),
+    Field(
+        description="a tel: URI with a global number (RFC 3966), or a sip: or sips: URI"
+        " (RFC 3261) without a password"
+    ),
+]
+
+_DIGITS: Final = r"^[0-9A-D*#wW]{1,64}$"
+
+
+def _are_digits(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(_DIGITS, value.get_secret_value()):
+        raise ValueError("not DTMF digits")
+    return value
+
+
+#: DTMF digits may be a PIN or a card number, so their text is only had by asking for it: it does
+#: not show in a repr, an error or a dump. ``w`` pauses 0.5 s, ``W`` 1 s.
+Digits = Annotated[
+    SecretStr,
+    AfterValidator(_are_digits),
+    Field(description="1 to 64 of 0-9 A-D * # w W", json_schema_extra={"pattern": _DIGITS}),
+]
+
+Status = Annotated[int, Field(strict=True, ge=100, le=699, description="an integer, 100 to 699")]
+
+FailureStatus = Annotated[
+    int, Field(strict=True, ge=300, le=699, description="an integer, 300 to 699")
+]
+
+Reason = Annotated[
+    str,
+    StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f]*$"),
+    Field(description="at most 256 characters, none of them a control character"),
+]
+
+ActionId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=SHORT_STRING_BYTES),
+    Field(description="the id of the action it answers, 1 to 255 characters"),
+]

@@ -1,0 +1,186 @@
+"""Bytes to messages, liberally; events to bytes, strictly."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
+
+from schemas.commands import COMMAND_MODELS, Command
+from schemas.contract import CommandName, EventName, EventNames, ReportName, body_name
+from schemas.events import Envelope, Event
+from schemas.fields import RequestId, routing_word
+from schemas.reports import REPORT_MODELS, Report
+
+#: The largest body that is read, in bytes.
+MAX_BODY_BYTES: Final = 64 * 1024
+
+#: Of the events' headers and bodies; raised when either changes incompatibly.
+SCHEMA_VERSION: Final = 1
+
+_COMMAND_KEYS: Final = ("call_control", "call-control")
+_REPORT_KEY: Final = "network_report"
+_REQUEST_ID: Final = TypeAdapter(RequestId)
+_PRESENTABLE: Final = re.compile(r"[A-Za-z_\-]{1,32}")
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+_COMMAND_NAMES: Final = {
+    **{name.value: name for name in CommandName},
+    "unmute": CommandName.UN_MUTE,
+}
+_REPORT_NAMES: Final = {name.value: name for name in ReportName}
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A body that breaks the contract.
+
+    Attributes:
+        field: The field at fault, or ``body``.
+        problem: What is wrong with it, in words that never quote the value.
+        request_id: The call, where it could be read; without it there is nobody to answer.
+        call_control: The command as it was written, where it is fit to be shown.
+        is_report: Whether it was meant as a network report, which nobody waits for.
+    """
+
+    field: str
+    problem: str
+    request_id: str | None = None
+    call_control: str = ""
+    is_report: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Say what is wrong, as the 400 says it."""
+        return f"Bad Request: {self.field}: {self.problem}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a body says, and the envelope it came in."""
+
+    envelope: Envelope
+    body: Command | Report | Malformed
+
+
+def read(body: bytes) -> Reading:
+    """Read a command or a network report; whatever the bytes are, there is an answer.
+
+    The contract's oddities are read here and nowhere else: both envelopes, ``call_control`` and
+    ``call-control``, hyphens and underscores alike in its value, ``unmute`` for ``un_mute``.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        problem = f"longer than {MAX_BODY_BYTES} bytes"
+        return Reading(Envelope.BARE, Malformed("body", problem))
+    try:
+        document = from_json(body, allow_inf_nan=False)
+    except ValueError:
+        return Reading(Envelope.BARE, Malformed("body", "not a JSON document in UTF-8"))
+    if not isinstance(document, dict):
+        return Reading(Envelope.BARE, Malformed("body", "not a JSON object"))
+    content = document.get("content")
+    if isinstance(content, dict) and not any(key in document for key in (*_COMMAND_KEYS, _REPORT_KEY)):
+        return Reading(Envelope.CONTENT, _read_object(content))
+    return Reading(Envelope.BARE, _read_object(document))
+
+
+def _read_object(document: Mapping[str, Any]) -> Command | Report | Malformed:
+    for key in _COMMAND_KEYS:
+        if key in document:
+            written = document[key]
+            name = _COMMAND_NAMES.get(written.replace("-", "_")) if isinstance(written, str) else None
+            if name is None:
+                return _unknown_name("call_control", CommandName, written, document)
+            return _validated(COMMAND_MODELS[name], document, "call_control", name)
+    if _REPORT_KEY in document:
+        written = document[_REPORT_KEY]
+        report = _REPORT_NAMES.get(written) if isinstance(written, str) else None
+        if report is None:
+            return _unknown_name(_REPORT_KEY, ReportName, written, document)
+        return _validated(REPORT_MODELS[report], document, _REPORT_KEY, report)
+    return Malformed("call_control", "missing", _readable_request_id(document))
+
+
+def _validated(
+    model: type[_Model], document: Mapping[str, Any], key: str, name: str
+) -> _Model | Malformed:
+    try:
+        return model.model_validate({**document, key: name})
+    except ValidationError as error:
+        # Neither the input nor the error's own context may get out: it can hold digits.
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    is_report = key == _REPORT_KEY
+    return Malformed(
+        str(first["loc"][0]),
+        _problem(model, first),
+        _readable_request_id(document),
+        "" if is_report else name,
+        is_report,
+    )
+
+
+def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
+    if error["type"] == "missing":
+        return "missing"
+    return f"expected {model.model_fields[str(error['loc'][0])].description}"
+
+
+def _unknown_name(
+    key: str, names: type[CommandName | ReportName], written: object, document: Mapping[str, Any]
+) -> Malformed:
+    shown = written if isinstance(written, str) and _PRESENTABLE.fullmatch(written) else ""
+    return Malformed(
+        key,
+        f"expected one of {', '.join(names)}",
+        _readable_request_id(document),
+        shown,
+        is_report=key == _REPORT_KEY,
+    )
+
+
+def _readable_request_id(document: Mapping[str, Any]) -> str | None:
+    try:
+        return _REQUEST_ID.validate_python(document.get("request_id"))
+    except ValidationError:
+        return None
+
+
+def write_body(event: Event, names: EventNames) -> bytes:
+    """Return an event's body: exactly the documented fields, in their order."""
+    body: dict[str, str | int | None] = {
+        "event": body_name(event.name, names),
+        "request_id": event.request_id,
+        "status": event.status,
+        "reason": event.reason,
+    }
+    if event.name is EventName.CALL_CONTROL_FAILED and event.answers is not None:
+        body["call_control"] = event.answers.call_control
+    if event.name is EventName.CALL_OFFERED:
+        body |= {"origin": event.origin, "destination": event.destination}
+    if event.answers is not None and event.answers.envelope is Envelope.CONTENT:
+        return to_json({"content": body})
+    return to_json(body)
+
+
+def event_headers(event: Event) -> dict[str, str | int | bool]:
+    """Return an event's AMQP headers."""
+    headers: dict[str, str | int | bool] = {
+        "request_id": event.request_id,
+        "sequence": event.sequence,
+        "call_state": event.call_state,
+        "terminal": event.terminal,
+        "schema_version": SCHEMA_VERSION,
+    }
+    if event.answers is not None:
+        headers["call_control"] = event.answers.call_control or ""
+        if event.answers.traceparent is not None:
+            headers["traceparent"] = event.answers.traceparent
+    return headers
+
+
+def routing_key(event: Event) -> str:
+    """Return ``<canonical event>.<request_id>``, the latter as one word of a topic pattern."""
+    return f"{event.name}.{routing_word(event.request_id)}"

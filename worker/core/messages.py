@@ -1,0 +1,68 @@
+"""What goes into a decision and what comes out of it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import SecretStr
+
+from schemas.commands import Command
+from schemas.events import Event, Request
+from schemas.reports import Report
+from schemas.wire import Malformed
+from worker.core.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A command, a network report or a body that is neither, with what its answer needs."""
+
+    request: Request
+    body: Command | Report | Malformed
+
+
+class ActionName(StrEnum):
+    """What the telephone network can be asked to do."""
+
+    ORIGINATE = "originate"
+    ANSWER = "answer"
+    REJECT = "reject"
+    REDIRECT = "redirect"
+    TRANSFER = "transfer"
+    HOLD = "hold"
+    RETRIEVE = "retrieve"
+    MUTE = "mute"
+    UN_MUTE = "un_mute"
+    SEND_DIGITS = "send_digits"
+    HANG_UP = "hang_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something asked of the telephone network, which answers with a report.
+
+    Attributes:
+        name: What to do.
+        id: What the report names as ``action_id``; the id of the command that asks for it.
+        request_id: The call.
+        origin: The caller, for ``originate``.
+        destination: The called address, for ``originate``.
+        endpoint: The endpoint of ``transfer``, ``redirect``, ``answer`` and ``reject``.
+        digits: The digits of ``send_digits``.
+    """
+
+    name: ActionName
+    id: str
+    request_id: str
+    origin: str | None = None
+    destination: str | None = None
+    endpoint: str | None = None
+    digits: SecretStr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The effect of one message: the call after it, and what leaves because of it, in order."""
+
+    call: Call
+    events: tuple[Event, ...] = ()
+    actions: tuple[Action, ...] = ()

@@ -1,0 +1,244 @@
+"""``decide(call, message) -> Decision``: the one place where a call changes."""
+
+from dataclasses import replace
+
+from schemas.addresses import same_endpoint
+from schemas.commands import Call as CallCommand
+from schemas.commands import Command, Dial
+from schemas.contract import CommandName, EventName, reason_phrase
+from schemas.events import Event, Request
+from schemas.reports import Ended, Failed, Offered, Report, Ringing
+from schemas.wire import Malformed
+from worker.core.call import Call, Pending, State
+from worker.core.messages import Action, Decision, Message
+from worker.core.table import ACTIONS, EFFECTS, REDIRECTING, REFUSALS, TABLE, Column, Rule, column_of
+
+_ENDED_REASON = "Call Has Ended"
+
+
+def decide(call: Call, message: Message, first_index: int = 0) -> Decision:
+    """Return what a message does to a call.
+
+    Args:
+        call: The call before the message.
+        message: A command, a network report, or a malformed body that names the call.
+        first_index: The index of the message's next event, where some have been decided already.
+    """
+    draft = _Draft(call, message.request, first_index)
+    body = message.body
+    if isinstance(body, Malformed):
+        if not body.is_report:
+            draft.refuse(message.request, 400, body.reason)
+    elif isinstance(body, Report):
+        _take_report(draft, body)
+    else:
+        _take_command(draft, body)
+    return Decision(draft.call, tuple(draft.events), tuple(draft.actions))
+
+
+def refuse(call: Call, message: Message, status: int, reason: str) -> Decision:
+    """Return the refusal of a message for a reason that is not the call's: a fault of the worker."""
+    draft = _Draft(call, message.request, 0)
+    draft.refuse(message.request, status, reason)
+    return Decision(draft.call, tuple(draft.events))
+
+
+class _Draft:
+    """A decision in the making."""
+
+    def __init__(self, call: Call, request: Request, first_index: int) -> None:
+        self.call = call
+        self.request = request
+        self.events: list[Event] = []
+        self.actions: list[Action] = []
+        self._index = first_index
+
+    def emit(
+        self,
+        name: EventName,
+        answers: Request | None,
+        status: int,
+        reason: str,
+        *,
+        terminal: bool = False,
+        origin: str | None = None,
+        destination: str | None = None,
+    ) -> None:
+        self.call = replace(self.call, sequence=self.call.sequence + 1)
+        self.events.append(
+            Event(
+                name=name,
+                request_id=self.call.request_id,
+                sequence=self.call.sequence,
+                status=status,
+                reason=reason,
+                call_state=self.call.state.value,
+                terminal=terminal,
+                cause=self.request.id,
+                index=self._index,
+                answers=answers,
+                origin=origin,
+                destination=destination,
+            )
+        )
+        self._index += 1
+
+    def refuse(self, answers: Request, status: int, reason: str) -> None:
+        self.emit(EventName.CALL_CONTROL_FAILED, answers, status, reason)
+
+    def happen(self, name: EventName, endpoint: str | None, answers: Request | None) -> None:
+        """Change the call as the event says, and emit it with 200."""
+        was_over = self.call.state is State.ENDED
+        self.call = _after(self.call, name, endpoint)
+        over = self.call.state is State.ENDED
+        self.emit(name, answers, 200, reason_phrase(200), terminal=over and not was_over)
+
+    def give_up(self, pending: Pending, status: int, reason: str) -> None:
+        """Answer a pending command with a failure; the state is for the caller to choose."""
+        self.call = replace(self.call, pending=None)
+        self.refuse(pending.request, status, reason)
+
+
+def _after(call: Call, event: EventName, endpoint: str | None) -> Call:
+    call = replace(call, **EFFECTS[event])
+    return replace(call, destination=endpoint) if event in REDIRECTING else call
+
+
+def _take_command(draft: _Draft, command: Command) -> None:
+    call, request = draft.call, draft.request
+    name = command.call_control
+    cell = TABLE[name][column_of(call)]
+    if call.pending is not None and not _wins(name, call.pending):
+        draft.refuse(request, 409, f"Conflict: {call.pending.command} is in progress")
+        return
+    if cell.from_offerer and (problem := _offer_problem(call, command)) is not None:
+        draft.refuse(request, 409, f"Conflict: {problem}")
+        return
+    if cell.rule is Rule.CONFLICT:
+        draft.refuse(request, 409, _conflict_reason(call))
+    elif cell.rule is Rule.NO_SUCH_CALL:
+        ended = call.state is State.ENDED
+        draft.refuse(request, 481, _ENDED_REASON if ended else reason_phrase(481))
+    elif cell.event is not None and (
+        cell.rule is Rule.UNCHANGED
+        or (cell.rule is Rule.TOGGLE and _after(call, cell.event, command.endpoint) == call)
+    ):
+        draft.happen(cell.event, command.endpoint, request)
+    elif cell.event is not None:
+        _ask_network(draft, command, cell.event)
+
+
+def _wins(name: CommandName, pending: Pending) -> bool:
+    return name is CommandName.DISCONNECT and pending.command is not CommandName.DISCONNECT
+
+
+def _offer_problem(call: Call, command: Command) -> str | None:
+    if not call.incoming or call.origin is None or command.endpoint is None:
+        return "the call did not come in"
+    if not same_endpoint(call.origin, command.endpoint):
+        return "the call was offered by another endpoint"
+    return None
+
+
+def _conflict_reason(call: Call) -> str:
+    column = column_of(call)
+    state = "connected and held" if column is Column.HELD else call.state
+    allowed = (
+        name
+        for name in CommandName
+        if TABLE[name][column].rule not in REFUSALS
+        and (call.incoming or not TABLE[name][column].from_offerer)
+    )
+    return f"Conflict: the call is {state}; allowed: {', '.join(allowed)}"
+
+
+def _ask_network(draft: _Draft, command: Command, event: EventName) -> None:
+    if draft.call.pending is not None:
+        draft.give_up(draft.call.pending, 487, reason_phrase(487))
+    call, request = draft.call, draft.request
+    pending = Pending(request, command.call_control, event, command.endpoint, before=call.state)
+    if isinstance(command, CallCommand):
+        call = replace(
+            call, state=State.DIALING, origin=command.origin, destination=command.destination
+        )
+    elif call.state is State.ABSENT:
+        # accept and reject of a call that was never reported: their endpoint is taken as the offer.
+        call = replace(call, state=State.OFFERED, incoming=True, origin=command.endpoint)
+    draft.call = replace(call, pending=pending)
+    draft.actions.append(
+        Action(
+            name=ACTIONS[event],
+            id=request.id,
+            request_id=call.request_id,
+            origin=call.origin if isinstance(command, CallCommand) else None,
+            destination=call.destination if isinstance(command, CallCommand) else None,
+            endpoint=command.endpoint,
+            digits=command.digits if isinstance(command, Dial) else None,
+        )
+    )
+
+
+def _take_report(draft: _Draft, report: Report) -> None:
+    """Apply a report; one that does not fit the call (a late or a repeated one) changes nothing."""
+    call = draft.call
+    pending = call.pending
+    answered = pending if pending is not None and pending.request.id == report.action_id else None
+    if isinstance(report, Offered):
+        if call.state is State.ABSENT:
+            _offer(draft, report)
+    elif isinstance(report, Ringing):
+        if call.state is State.DIALING:
+            draft.call = replace(call, state=State.RINGING)
+            draft.emit(EventName.CALL_RINGING, None, report.status, _reason(report))
+    elif isinstance(report, Ended):
+        if call.state not in (State.ABSENT, State.ENDED):
+            _end(draft, report)
+    elif answered is None:
+        return
+    elif isinstance(report, Failed):
+        draft.call = _before(call, answered)
+        draft.give_up(answered, report.status, _reason(report))
+    else:
+        draft.call = replace(call, pending=None)
+        draft.happen(answered.event, answered.endpoint, answered.request)
+
+
+def _offer(draft: _Draft, report: Offered) -> None:
+    draft.call = replace(
+        draft.call,
+        state=State.OFFERED,
+        incoming=True,
+        origin=report.origin,
+        destination=report.destination,
+    )
+    draft.emit(
+        EventName.CALL_OFFERED,
+        None,
+        report.status,
+        _reason(report),
+        origin=report.origin,
+        destination=report.destination,
+    )
+
+
+def _end(draft: _Draft, report: Ended) -> None:
+    pending = draft.call.pending
+    if pending is not None and pending.command is CommandName.DISCONNECT:
+        draft.call = replace(draft.call, pending=None)
+        draft.happen(EventName.CALL_TERMINATED, None, pending.request)
+        return
+    if pending is not None:
+        # Nothing but refusals may follow the terminal event, so the pending command goes first.
+        draft.give_up(pending, 487, reason_phrase(487))
+    draft.call = _after(draft.call, EventName.CALL_TERMINATED, None)
+    draft.emit(EventName.CALL_TERMINATED, None, report.status, _reason(report), terminal=True)
+
+
+def _before(call: Call, pending: Pending) -> Call:
+    if pending.before is State.ABSENT:
+        return Call(call.request_id, sequence=call.sequence, pending=pending)
+    return replace(call, state=pending.before)
+
+
+def _reason(report: Report) -> str:
+    return report.reason or reason_phrase(report.status)

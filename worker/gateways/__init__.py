@@ -1,0 +1,1 @@
+"""The telephone networks that a worker can act on."""
