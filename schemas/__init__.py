@@ -1,0 +1,1 @@
+"""What crosses the wire: commands and reports in, events out. Imports nothing of the worker."""

@@ -8,7 +8,7 @@ from schemas.contract import EventName
 
 
 class Envelope(StrEnum):
-    """Whether a body stands bare or inside ``{"content": {...}}``; an answer keeps its command's."""
+    """Whether a body stands bare or in ``{"content": {...}}``; an answer keeps its command's."""
 
     BARE = "bare"
     CONTENT = "content"

@@ -1,4 +1,4 @@
-"""The fields that commands and reports share, with the rule that a 400 quotes when one is broken."""
+"""The fields that commands and reports share; a 400 quotes the description of a broken one."""
 
 import re
 from typing import Annotated, Final

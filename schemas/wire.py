@@ -82,7 +82,7 @@ def read(body: bytes) -> Reading:
     if not isinstance(document, dict):
         return Reading(Envelope.BARE, Malformed("body", "not a JSON object"))
     content = document.get("content")
-    if isinstance(content, dict) and not any(key in document for key in (*_COMMAND_KEYS, _REPORT_KEY)):
+    if isinstance(content, dict) and document.keys().isdisjoint((*_COMMAND_KEYS, _REPORT_KEY)):
         return Reading(Envelope.CONTENT, _read_object(content))
     return Reading(Envelope.BARE, _read_object(document))
 
@@ -91,7 +91,8 @@ def _read_object(document: Mapping[str, Any]) -> Command | Report | Malformed:
     for key in _COMMAND_KEYS:
         if key in document:
             written = document[key]
-            name = _COMMAND_NAMES.get(written.replace("-", "_")) if isinstance(written, str) else None
+            spelled = written.replace("-", "_") if isinstance(written, str) else ""
+            name = _COMMAND_NAMES.get(spelled)
             if name is None:
                 return _unknown_name("call_control", CommandName, written, document)
             return _validated(COMMAND_MODELS[name], document, "call_control", name)

@@ -1,0 +1,1 @@
+"""The call-control worker: one command, one outcome, in order."""

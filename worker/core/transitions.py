@@ -11,7 +11,16 @@ from schemas.reports import Ended, Failed, Offered, Report, Ringing
 from schemas.wire import Malformed
 from worker.core.call import Call, Pending, State
 from worker.core.messages import Action, Decision, Message
-from worker.core.table import ACTIONS, EFFECTS, REDIRECTING, REFUSALS, TABLE, Column, Rule, column_of
+from worker.core.table import (
+    ACTIONS,
+    EFFECTS,
+    REDIRECTING,
+    REFUSALS,
+    TABLE,
+    Column,
+    Rule,
+    column_of,
+)
 
 _ENDED_REASON = "Call Has Ended"
 
@@ -22,7 +31,7 @@ def decide(call: Call, message: Message, first_index: int = 0) -> Decision:
     Args:
         call: The call before the message.
         message: A command, a network report, or a malformed body that names the call.
-        first_index: The index of the message's next event, where some have been decided already.
+        first_index: The index of the message's next event, where it has had some already.
     """
     draft = _Draft(call, message.request, first_index)
     body = message.body
@@ -37,7 +46,7 @@ def decide(call: Call, message: Message, first_index: int = 0) -> Decision:
 
 
 def refuse(call: Call, message: Message, status: int, reason: str) -> Decision:
-    """Return the refusal of a message for a reason that is not the call's: a fault of the worker."""
+    """Return the refusal of a message for a reason that is the worker's, not the call's."""
     draft = _Draft(call, message.request, 0)
     draft.refuse(message.request, status, reason)
     return Decision(draft.call, tuple(draft.events))

@@ -1,0 +1,43 @@
+"""What can go wrong, named after what the caller has to do about it.
+
+CallControlError
+├── ConfigurationError      change a setting or the broker, then start again
+│   ├── TopologyMismatch    the broker has something else under a name of ours
+│   └── PartitionMismatch   the partition count in force is another one
+├── Unavailable             hold what you have, and try again
+│   ├── StoreUnavailable    Redis
+│   └── BrokerUnavailable   RabbitMQ
+└── CorruptCall             dead-letter the command; the rest goes on
+"""
+
+
+class CallControlError(Exception):
+    """The base of all errors raised on purpose."""
+
+
+class ConfigurationError(CallControlError):
+    """Raised when a worker cannot start as it is configured."""
+
+
+class TopologyMismatch(ConfigurationError):
+    """Raised when an exchange or a queue exists with another type or argument."""
+
+
+class PartitionMismatch(ConfigurationError):
+    """Raised when the recorded number of partitions is not the configured one."""
+
+
+class Unavailable(CallControlError):
+    """Raised when a service does not do its part at the moment."""
+
+
+class StoreUnavailable(Unavailable):
+    """Raised when Redis cannot be reached, or refuses to read or write for now."""
+
+
+class BrokerUnavailable(Unavailable):
+    """Raised when RabbitMQ cannot be reached, or does not confirm in time."""
+
+
+class CorruptCall(CallControlError):
+    """Raised when what is stored under a call's key is not a call."""

@@ -1,0 +1,7 @@
+"""Calls in Redis: one hash per call, loaded and committed in batches."""
+
+from worker.store.calls import CallStore, Change, StoredCall
+from worker.store.codec import Record
+from worker.store.connection import RedisClient, connect
+
+__all__ = ["CallStore", "Change", "Record", "RedisClient", "StoredCall", "connect"]

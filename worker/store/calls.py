@@ -1,0 +1,148 @@
+"""Load many calls in one round trip; commit many in another."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Final
+
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
+
+from worker.core.call import Call, State
+from worker.errors import CorruptCall, StoreUnavailable
+from worker.store.codec import CALL_FIELDS, decode_call, encode_call, record_field
+from worker.store.connection import RedisClient
+
+_COMMIT: Final = files("worker.store").joinpath("commit.lua").read_text()
+
+#: The error prefix of a key that holds another type than a hash (Redis documentation, "Errors").
+_WRONG_TYPE: Final = "WRONGTYPE"
+
+_FINISHED: Final = frozenset({State.ABSENT, State.ENDED})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCall:
+    """A call as it was loaded.
+
+    Attributes:
+        call: The call.
+        version: The version to commit against; 0 where nothing is stored.
+        records: The records found among those asked for, by message id.
+    """
+
+    call: Call
+    version: int
+    records: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A call to commit, and the records of the messages that changed it, by message id."""
+
+    call: Call
+    version: int
+    records: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class CallStore:
+    """The calls of one namespace.
+
+    Args:
+        redis: The client; it belongs to the caller.
+        prefix: What stands before the ``request_id`` in a key.
+        ended_retention_seconds: How long a call is kept that is over, or never was.
+        idle_expiry_seconds: How long a live call is kept after its last change.
+    """
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        *,
+        prefix: str,
+        ended_retention_seconds: int,
+        idle_expiry_seconds: int,
+    ) -> None:
+        self._redis = redis
+        self._prefix = prefix
+        self._ended_ms = ended_retention_seconds * 1000
+        self._idle_ms = idle_expiry_seconds * 1000
+
+    def key(self, request_id: str) -> str:
+        """Return the key of a call's hash."""
+        return self._prefix + request_id
+
+    async def load(
+        self, wanted: Mapping[str, Iterable[str]]
+    ) -> dict[str, StoredCall | CorruptCall]:
+        """Load calls by ``request_id``, each with the records of some message ids.
+
+        The cost does not depend on how long a call's history is.
+
+        Raises:
+            StoreUnavailable: Redis did not answer, or not with all of it.
+        """
+        asked = [(request_id, list(ids)) for request_id, ids in wanted.items()]
+        with _translated_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for request_id, ids in asked:
+                pipeline.hmget(self.key(request_id), [*CALL_FIELDS, *map(record_field, ids)])
+            answers = await pipeline.execute(raise_on_error=False)
+        return {
+            request_id: _stored(request_id, ids, answer)
+            for (request_id, ids), answer in zip(asked, answers, strict=True)
+        }
+
+    async def commit(self, changes: Sequence[Change]) -> list[bool]:
+        """Commit calls; each is committed whole, or not at all.
+
+        Returns:
+            For each change whether it was committed; False means that the call has moved on since
+            it was loaded, by another worker or by this one's own commit of unknown outcome.
+
+        Raises:
+            StoreUnavailable: Some may have been committed, some not: load and decide again.
+        """
+        with _translated_errors():
+            pipeline = self._redis.pipeline(transaction=False)
+            for change in changes:
+                # EVAL and not EVALSHA: inside a pipeline an empty script cache could not be
+                # answered, and a cluster's pipeline refuses EVALSHA.
+                key = self.key(change.call.request_id)
+                pipeline.eval(_COMMIT, 1, key, *self._arguments(change))
+            answers = await pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise StoreUnavailable(str(answer)) from answer
+        return [answer == 1 for answer in answers]
+
+    def _arguments(self, change: Change) -> Iterator[str | bytes | int]:
+        yield change.version
+        yield self._ended_ms if change.call.state in _FINISHED else self._idle_ms
+        for name, value in encode_call(change.call, change.version + 1).items():
+            yield name
+            yield value
+        for message_id, value in change.records.items():
+            yield record_field(message_id)
+            yield value
+
+
+def _stored(request_id: str, ids: Sequence[str], answer: Any) -> StoredCall | CorruptCall:
+    if isinstance(answer, ResponseError) and _WRONG_TYPE in str(answer):
+        return CorruptCall(f"the key of call {request_id} holds something else")
+    if isinstance(answer, Exception):
+        raise StoreUnavailable(str(answer)) from answer
+    try:
+        call, version = decode_call(request_id, answer[: len(CALL_FIELDS)])
+    except CorruptCall as error:
+        return error
+    found = zip(ids, answer[len(CALL_FIELDS) :], strict=True)
+    return StoredCall(call, version, {id_: value for id_, value in found if value is not None})
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, RedisClusterException, OSError) as error:
+        raise StoreUnavailable(str(error) or type(error).__name__) from error

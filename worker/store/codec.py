@@ -1,0 +1,162 @@
+"""A call and its records as fields of a Redis hash.
+
+Fields and values are short, so that the hash of an ordinary call stays a listpack
+(``hash-max-listpack-value``), and they are text, so that ``redis-cli`` shows a call to a person.
+What the contract's table implies is not stored. Digits are in no field.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from pydantic_core import from_json, to_json
+
+from schemas.contract import CommandName, EventName, reason_phrase
+from schemas.events import Envelope, Event, Request, stable_id
+from worker.core.call import Call, Pending, State
+from worker.errors import CorruptCall
+
+#: The fields of a call, in the order in which they are loaded.
+CALL_FIELDS: Final = ("version", "state", "sequence", "origin", "destination", "pending")
+
+#: What distinguishes a record's field from a call's; the rest of it is the message's id.
+RECORD_PREFIX: Final = "#"
+
+#: A longer id is kept as a digest, in characters.
+_LONGEST_ID: Final = 128
+
+_FLAGS: Final = ("held", "muted", "incoming")
+_ENDINGS: Final = frozenset({EventName.CALL_TERMINATED, EventName.CALL_REJECTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What came of one message: enough to publish it again.
+
+    Attributes:
+        at: When it was decided, in milliseconds since the epoch, by the worker's clock.
+        message: The command or the network report.
+        events: The events it gave rise to, in order.
+    """
+
+    at: int
+    message: str
+    events: tuple[Event, ...]
+
+
+def record_field(message_id: str) -> str:
+    """Return the field that holds a message's record."""
+    short = message_id if len(message_id) <= _LONGEST_ID else stable_id(message_id)
+    return RECORD_PREFIX + short
+
+
+def encode_call(call: Call, version: int) -> dict[str, str | bytes | int]:
+    """Return a call's fields, as they stand at a version."""
+    flags = (flag for flag in _FLAGS if getattr(call, flag))
+    return {
+        "version": version,
+        "state": " ".join((call.state, *flags)),
+        "sequence": call.sequence,
+        "origin": call.origin or "",
+        "destination": call.destination or "",
+        "pending": to_json(asdict(call.pending)) if call.pending else "",
+    }
+
+
+def decode_call(request_id: str, values: Sequence[bytes | None]) -> tuple[Call, int]:
+    """Return the call that fields in the order of ``CALL_FIELDS`` hold, and its version.
+
+    Raises:
+        CorruptCall: They were not written by ``encode_call``.
+    """
+    version, state, sequence, origin, destination, pending = values
+    if version is None:
+        return Call(request_id), 0
+    try:
+        life, *flags = (state or b"").decode().split(" ")
+        return Call(
+            request_id,
+            state=State(life),
+            sequence=int(sequence or 0),
+            origin=origin.decode() if origin else None,
+            destination=destination.decode() if destination else None,
+            pending=_decode_pending(from_json(pending)) if pending else None,
+            **dict.fromkeys(flags, True),
+        ), int(version)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptCall(f"call {request_id} cannot be read: {error}") from None
+
+
+def _decode_pending(fields: Mapping[str, Any]) -> Pending:
+    return Pending(
+        request=_decode_request(fields["request"]),
+        command=CommandName(fields["command"]),
+        event=EventName(fields["event"]),
+        endpoint=fields["endpoint"],
+        before=State(fields["before"]),
+    )
+
+
+def _decode_request(fields: Mapping[str, Any]) -> Request:
+    return Request(**{**fields, "envelope": Envelope(fields["envelope"])})
+
+
+def encode_record(record: Record, request: Request) -> bytes:
+    """Return the value of a record of the message that ``request`` describes."""
+    return to_json([record.at, record.message, *(_row(event, request) for event in record.events)])
+
+
+def _row(event: Event, request: Request) -> list[object]:
+    more: dict[str, object] = {}
+    if event.reason != reason_phrase(event.status):
+        more["reason"] = event.reason
+    if event.terminal != _usually_terminal(event.name):
+        more["terminal"] = event.terminal
+    if event.answers is None:
+        more["answers"] = None
+    elif event.answers != request:
+        more["answers"] = asdict(event.answers)
+    if event.origin is not None:
+        more |= {"origin": event.origin, "destination": event.destination}
+    row = [event.sequence, event.name, event.status, event.call_state]
+    return [*row, more] if more else row
+
+
+def _usually_terminal(name: EventName) -> bool:
+    return name in _ENDINGS
+
+
+def decode_record(value: bytes, request_id: str, request: Request) -> Record:
+    """Return a message's record.
+
+    Raises:
+        CorruptCall: The value was not written by ``encode_record``.
+    """
+    try:
+        at, message, *rows = from_json(value)
+        events = (_event(row, i, request_id, request) for i, row in enumerate(rows))
+        return Record(int(at), str(message), tuple(events))
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptCall(f"a record of call {request_id} cannot be read: {error}") from None
+
+
+def _event(row: Sequence[Any], index: int, request_id: str, request: Request) -> Event:
+    sequence, name, status, call_state, *rest = row
+    more: Mapping[str, Any] = rest[0] if rest else {}
+    answers: Request | None = request
+    if "answers" in more:
+        answers = _decode_request(more["answers"]) if more["answers"] else None
+    return Event(
+        name=EventName(name),
+        request_id=request_id,
+        sequence=int(sequence),
+        status=int(status),
+        reason=more.get("reason", reason_phrase(status)),
+        call_state=str(call_state),
+        terminal=more.get("terminal", _usually_terminal(name)),
+        cause=request.id,
+        index=index,
+        answers=answers,
+        origin=more.get("origin"),
+        destination=more.get("destination"),
+    )

@@ -1,0 +1,88 @@
+"""A Redis client for a URL: one server, a primary behind Sentinel, or a cluster."""
+
+from typing import Any, Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+from worker.errors import ConfigurationError
+
+RedisClient = Redis | RedisCluster
+
+#: Seconds that one round trip may take before its outcome counts as unknown.
+SOCKET_TIMEOUT_SECONDS: Final = 2.0
+
+#: The pipeline and the heartbeat use one connection each; the rest is for the command line.
+_MAX_CONNECTIONS: Final = 8
+
+_SENTINEL_PORT: Final = 26379
+_REDIS_PORT: Final = 6379
+
+
+def connect(url: str) -> RedisClient:
+    """Return a client; the first command opens its connection.
+
+    Retrying is left to the caller: redis-py's own default runs a script ten times again.
+
+    Args:
+        url: ``redis://`` or ``rediss://`` as in redis-py, ``redis+sentinel://host:port,…/name/db``
+            or ``redis+cluster://host:port,…``; ``rediss+…`` for TLS.
+
+    Raises:
+        ConfigurationError: The URL is none of these.
+    """
+    parts = urlsplit(url)
+    base, _, kind = parts.scheme.partition("+")
+    if base not in {"redis", "rediss"} or kind not in {"", "sentinel", "cluster"}:
+        raise ConfigurationError(
+            "CALL_CONTROL_REDIS_URL: expected redis://, redis+sentinel:// or redis+cluster://"
+        )
+    options: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+        "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
+    }
+    try:
+        if kind == "sentinel":
+            return _behind_sentinel(parts, {**options, "ssl": base == "rediss"})
+        if kind == "cluster":
+            return _in_cluster(parts, {**options, "ssl": base == "rediss"})
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=_MAX_CONNECTIONS, timeout=SOCKET_TIMEOUT_SECONDS, **options
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"CALL_CONTROL_REDIS_URL: {error}") from None
+    return Redis.from_pool(pool)
+
+
+def _credentials(parts: SplitResult) -> dict[str, Any]:
+    found = {"username": parts.username, "password": parts.password}
+    return {name: unquote(value) for name, value in found.items() if value}
+
+
+def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
+    hosts = []
+    for item in parts.netloc.rpartition("@")[2].split(","):
+        one = urlsplit(f"//{item}")
+        hosts.append((one.hostname or "127.0.0.1", one.port or default_port))
+    return hosts
+
+
+def _behind_sentinel(parts: SplitResult, options: dict[str, Any]) -> RedisClient:
+    name, _, database = parts.path.strip("/").partition("/")
+    if not name:
+        raise ValueError("redis+sentinel:// needs the primary's name as its path")
+    sentinel: Any = Sentinel(_hosts(parts, _SENTINEL_PORT), sentinel_kwargs=options)  # type: ignore[no-untyped-call]  # redis-py leaves the class untyped
+    client: Redis = sentinel.master_for(
+        name, db=int(database or 0), **options, **_credentials(parts)
+    )
+    return client
+
+
+def _in_cluster(parts: SplitResult, options: dict[str, Any]) -> RedisClient:
+    nodes = [ClusterNode(host, port) for host, port in _hosts(parts, _REDIS_PORT)]
+    return RedisCluster(startup_nodes=nodes, **options, **_credentials(parts))
