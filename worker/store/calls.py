@@ -1,17 +1,26 @@
 """Load many calls in one round trip; commit many in another."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Final
 
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from worker.core.call import Call, State
 from worker.errors import CorruptCall, StoreUnavailable
-from worker.store.codec import CALL_FIELDS, decode_call, encode_call, record_field
+from worker.names import Names
+from worker.settings import Settings
+from worker.store.codec import (
+    CALL_FIELDS,
+    Record,
+    decode_call,
+    decode_history,
+    encode_call,
+    record_field,
+)
 from worker.store.connection import RedisClient
+from worker.store.errors import translated_errors
 
 _COMMIT: Final = files("worker.store").joinpath("commit.lua").read_text()
 
@@ -68,6 +77,16 @@ class CallStore:
         self._ended_ms = ended_retention_seconds * 1000
         self._idle_ms = idle_expiry_seconds * 1000
 
+    @classmethod
+    def of(cls, redis: RedisClient, settings: Settings) -> "CallStore":
+        """Return the calls of an installation."""
+        return cls(
+            redis,
+            prefix=Names(settings.namespace).call_prefix,
+            ended_retention_seconds=settings.ended_retention_seconds,
+            idle_expiry_seconds=settings.idle_expiry_seconds,
+        )
+
     def key(self, request_id: str) -> str:
         """Return the key of a call's hash."""
         return self._prefix + request_id
@@ -83,7 +102,7 @@ class CallStore:
             StoreUnavailable: Redis did not answer, or not with all of it.
         """
         asked = [(request_id, list(ids)) for request_id, ids in wanted.items()]
-        with _translated_errors():
+        with translated_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for request_id, ids in asked:
                 pipeline.hmget(self.key(request_id), [*CALL_FIELDS, *map(record_field, ids)])
@@ -103,7 +122,7 @@ class CallStore:
         Raises:
             StoreUnavailable: Some may have been committed, some not: load and decide again.
         """
-        with _translated_errors():
+        with translated_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for change in changes:
                 # EVAL and not EVALSHA: inside a pipeline an empty script cache could not be
@@ -115,6 +134,21 @@ class CallStore:
             if isinstance(answer, Exception):
                 raise StoreUnavailable(str(answer)) from answer
         return [answer == 1 for answer in answers]
+
+    async def history(self, request_id: str) -> tuple[Call, list[tuple[str, Record]]] | None:
+        """Return a call and its records with their message ids, oldest first; None if unknown.
+
+        Raises:
+            CorruptCall: What is stored is not a call.
+            StoreUnavailable: Redis did not answer.
+        """
+        client: Any = self._redis
+        with translated_errors():
+            fields: dict[bytes, bytes] = await client.hgetall(self.key(request_id))
+        if not fields:
+            return None
+        call, _ = decode_call(request_id, [fields.get(name.encode()) for name in CALL_FIELDS])
+        return call, decode_history(request_id, fields)
 
     def _arguments(self, change: Change) -> Iterator[str | bytes | int]:
         yield change.version
@@ -138,11 +172,3 @@ def _stored(request_id: str, ids: Sequence[str], answer: Any) -> StoredCall | Co
         return error
     found = zip(ids, answer[len(CALL_FIELDS) :], strict=True)
     return StoredCall(call, version, {id_: value for id_, value in found if value is not None})
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, RedisClusterException, OSError) as error:
-        raise StoreUnavailable(str(error) or type(error).__name__) from error

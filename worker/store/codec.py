@@ -140,6 +140,26 @@ def decode_record(value: bytes, request_id: str, request: Request) -> Record:
         raise CorruptCall(f"a record of call {request_id} cannot be read: {error}") from None
 
 
+def decode_history(request_id: str, fields: Mapping[bytes, bytes]) -> list[tuple[str, Record]]:
+    """Return the records among a hash's fields with their message ids, oldest first.
+
+    Raises:
+        CorruptCall: A record was not written by ``encode_record``.
+    """
+    history = []
+    for name, value in fields.items():
+        field = name.decode()
+        if field.startswith(RECORD_PREFIX):
+            message_id = field.removeprefix(RECORD_PREFIX)
+            history.append((message_id, decode_record(value, request_id, Request(message_id))))
+    return sorted(history, key=_first_sequence)
+
+
+def _first_sequence(entry: tuple[str, Record]) -> tuple[int, int]:
+    _, record = entry
+    return (record.events[0].sequence if record.events else 0, record.at)
+
+
 def _event(row: Sequence[Any], index: int, request_id: str, request: Request) -> Event:
     sequence, name, status, call_state, *rest = row
     more: Mapping[str, Any] = rest[0] if rest else {}

@@ -1,0 +1,5 @@
+"""``python -m worker`` is ``callctl``."""
+
+from worker.cli.app import main
+
+main()

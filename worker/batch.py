@@ -1,0 +1,219 @@
+"""From deliveries to messages, and from a call's messages to its change: the pipeline's pure part.
+
+Commands of one call that stand in one batch are folded: each is decided on the call as the one
+before it leaves it, and all of it is committed as one change.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+from pamqp.common import FieldValue
+
+from schemas.events import Event, Request, stable_id
+from schemas.wire import Malformed, read
+from worker.broker.inbox import Delivery
+from worker.core.call import Call
+from worker.core.messages import Decision, Message
+from worker.core.transitions import refuse
+from worker.errors import CorruptCall
+from worker.store.calls import Change, StoredCall
+from worker.store.codec import Record, decode_record, encode_record
+
+Decide = Callable[[Call, Message], Decision]
+
+_log: Final = structlog.get_logger(__name__)
+
+# W3C Trace Context, section 3.2.
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A delivery that has been read.
+
+    Attributes:
+        delivery: The delivery.
+        message: What it says.
+        request_id: The call it is for; None where nobody can be answered.
+        record_id: The id under which its outcome is recorded.
+        anonymous: Whether it came without a ``message_id``.
+    """
+
+    delivery: Delivery
+    message: Message
+    request_id: str | None
+    record_id: str
+    anonymous: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What comes of one delivery.
+
+    Attributes:
+        item: The delivery.
+        events: The events to publish.
+        at: When they were decided, in milliseconds since the epoch.
+        status: The status of a dead letter.
+        dead_reason: Why it goes to the dead letters; None where it does not.
+    """
+
+    item: Item
+    events: tuple[Event, ...]
+    at: int
+    status: int = 200
+    dead_reason: str | None = None
+
+
+def read_delivery(delivery: Delivery) -> Item:
+    """Read a delivery. Whatever is in it, there is an item."""
+    reading = read(delivery.body)
+    body = reading.body
+    properties = delivery.properties
+    message_id = properties.message_id
+    record_id = message_id or f"~{stable_id(delivery.body.decode(errors='replace'))}"
+    request = Request(
+        id=record_id,
+        call_control=getattr(body, "call_control", None),
+        envelope=reading.envelope,
+        correlation_id=properties.correlation_id or message_id,
+        reply_to=properties.reply_to,
+        traceparent=_traceparent(properties.headers or {}),
+    )
+    unanswerable = isinstance(body, Malformed) and body.is_report
+    return Item(
+        delivery,
+        Message(request, body),
+        request_id=None if unanswerable else body.request_id,
+        record_id=record_id,
+        anonymous=not message_id,
+    )
+
+
+def _traceparent(headers: Mapping[str, FieldValue]) -> str | None:
+    value = headers.get("traceparent")
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
+
+
+def unanswerable(item: Item, at: int) -> Outcome:
+    """Return the outcome of a body that names no call: a dead letter and no event."""
+    body = item.message.body
+    reason = body.reason if isinstance(body, Malformed) else "Bad Request"
+    return Outcome(item, (), at, status=400, dead_reason=reason)
+
+
+def fold(
+    stored: StoredCall | CorruptCall, items: Sequence[Item], decide: Decide, at: int
+) -> tuple[Change | None, list[Outcome]]:
+    """Decide the messages of one call, in order.
+
+    Args:
+        stored: The call, with the records found of these messages.
+        items: The messages; the same one may stand among them twice, handed back by one channel
+            and delivered again by the next.
+        decide: The pure decision.
+        at: The time, in milliseconds since the epoch.
+
+    Returns:
+        The change to commit, if anything changed, and an outcome for each message.
+    """
+    if isinstance(stored, CorruptCall):
+        _log.error("call cannot be read", why=str(stored))
+        return None, [_outcome_of_corruption(item, at) for item in items]
+    folding = _Folding(stored, decide, at)
+    outcomes = [folding.take(item) for item in items]
+    return folding.change(), outcomes
+
+
+class _Folding:
+    """The state between the messages of one call in one batch."""
+
+    def __init__(self, stored: StoredCall, decide: Decide, at: int) -> None:
+        self._stored = stored
+        self._call = stored.call
+        self._records = dict(stored.records)
+        self._new: dict[str, bytes] = {}
+        self._decide = decide
+        self._at = at
+
+    def take(self, item: Item) -> Outcome:
+        known = self._records.get(item.record_id)
+        if known is not None and (item.delivery.redelivered or not item.anonymous):
+            if item.record_id in self._new:
+                # The same command twice in this batch: its events are on their way already.
+                return Outcome(item, (), self._at)
+            try:
+                return self._repeated(item, known)
+            except CorruptCall as error:
+                _log.error("record cannot be read", why=str(error))
+                return _outcome_of_corruption(item, self._at)
+        return self._decided(item)
+
+    def change(self) -> Change | None:
+        if not self._new:
+            return None
+        return Change(self._call, self._stored.version, self._new)
+
+    def _repeated(self, item: Item, known: bytes) -> Outcome:
+        record = decode_record(known, self._call.request_id, item.message.request)
+        if item.anonymous and record.events:
+            request = _numbered(item.message.request, record.events[0].sequence)
+            record = decode_record(known, self._call.request_id, request)
+        return _outcome(item, record.events, record.at)
+
+    def _decided(self, item: Item) -> Outcome:
+        message = item.message
+        if item.anonymous:
+            # Two commands of the same content are two commands, so their events differ in id.
+            numbered = _numbered(message.request, self._call.sequence + 1)
+            message = replace(message, request=numbered)
+        try:
+            decision = self._decide(self._call, message)
+            fault = None
+        except Exception as error:  # noqa: BLE001 - a bug costs this command, not its partition
+            _log.exception("decision failed", request_id=self._call.request_id)
+            fault = f"Internal Error: {type(error).__name__}"
+            decision = refuse(self._call, message, 500, "Internal Error")
+        if decision.events or decision.call != self._call:
+            record = Record(self._at, _name(message), decision.events)
+            value = encode_record(record, message.request)
+            self._records[item.record_id] = self._new[item.record_id] = value
+        self._call = decision.call
+        outcome = _outcome(item, decision.events, self._at)
+        return replace(outcome, status=500, dead_reason=fault) if fault else outcome
+
+
+def _numbered(request: Request, sequence: int) -> Request:
+    return replace(request, id=f"{request.id}.{sequence}")
+
+
+def _name(message: Message) -> str:
+    body = message.body
+    return getattr(body, "network_report", None) or message.request.call_control or ""
+
+
+def _outcome(item: Item, events: tuple[Event, ...], at: int) -> Outcome:
+    body = item.message.body
+    if isinstance(body, Malformed):
+        return Outcome(item, events, at, status=400, dead_reason=body.reason)
+    return Outcome(item, events, at)
+
+
+def _outcome_of_corruption(item: Item, at: int) -> Outcome:
+    """Answer a command whose call cannot be read; no sequence can be given, so it is 0."""
+    reason = "Internal Error: the stored call cannot be read"
+    decision = refuse(Call(item.request_id or ""), item.message, 500, reason)
+    events = tuple(replace(event, sequence=0) for event in decision.events)
+    return Outcome(item, events, at, status=500, dead_reason=reason)
+
+
+def by_call(items: Iterable[Item]) -> dict[str, list[Item]]:
+    """Group items by the call they are for, in the order of their arrival."""
+    calls: dict[str, list[Item]] = {}
+    for item in items:
+        if item.request_id is not None:
+            calls.setdefault(item.request_id, []).append(item)
+    return calls

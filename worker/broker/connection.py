@@ -1,0 +1,134 @@
+"""Connections to RabbitMQ, and its client libraries' errors as the worker's own.
+
+Connections are plain ones, not aio-pika's robust ones: a worker that lost its connection has lost
+its partitions too, and starts over with a fresh view instead of restoring the old one.
+
+What is relied on below aio-pika is aiormq's channel: ``basic_consume``, ``basic_ack`` with
+``multiple``, and ``basic_publish`` with ``wait=False``, which returns when the broker has
+confirmed, without waiting for the socket to drain in between.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final, cast
+
+import aio_pika
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError
+from aiormq import Channel
+from yarl import URL
+
+from worker.errors import BrokerUnavailable, ConfigurationError
+
+__all__ = ["Channel", "broker_errors", "close", "connect", "open_channel", "until_lost"]
+
+#: Seconds without traffic after which a connection counts as dead, unless the URL says otherwise.
+_HEARTBEAT_SECONDS: Final = 10
+
+#: Seconds that connecting, or one exchange of frames, may take.
+OPERATION_SECONDS: Final = 10.0
+
+_CLOSE_SECONDS: Final = 2.0
+
+# RabbitMQ 4.3 cancels a consumer that takes too long and waits for an answer that aiormq gives
+# only from 4.3.7 on; a partition would stand still (rabbitmq-server issue 17317). A client that
+# does not advertise consumer_cancel_notify gets its channel closed instead, which it notices.
+_CAPABILITIES: Final = {
+    "authentication_failure_close": True,
+    "basic.nack": True,
+    "connection.blocked": True,
+    "consumer_cancel_notify": False,
+    "publisher_confirms": True,
+}
+
+
+async def connect(url: str, name: str) -> AbstractConnection:
+    """Return an open connection.
+
+    Args:
+        url: ``amqp://`` or ``amqps://``.
+        name: What RabbitMQ shows as the connection's name.
+
+    Raises:
+        BrokerUnavailable: RabbitMQ cannot be reached, or refuses.
+        ConfigurationError: The URL is not one of RabbitMQ's.
+    """
+    try:
+        target = URL(url)
+    except ValueError as error:
+        raise ConfigurationError(f"CALL_CONTROL_AMQP_URL: {error}") from None
+    if target.scheme not in {"amqp", "amqps"} or not target.host:
+        raise ConfigurationError("CALL_CONTROL_AMQP_URL: expected amqp:// or amqps:// and a host")
+    if "heartbeat" not in target.query:
+        target = target.update_query(heartbeat=str(_HEARTBEAT_SECONDS))
+    async with broker_errors("connecting"):
+        return await aio_pika.connect(
+            target, client_properties={"connection_name": name, "capabilities": {**_CAPABILITIES}}
+        )
+
+
+async def open_channel(
+    connection: AbstractConnection, *, number: int | None = None, confirms: bool = False
+) -> Channel:
+    """Return an open channel.
+
+    Args:
+        connection: The connection.
+        number: The channel's number; without one, aiormq counts up and never back, and reaches
+            the broker's ``channel_max`` in a process that opens channels for long enough.
+        confirms: Whether publishing waits for the broker's confirm; a message that no queue takes
+            then raises, if it was published as mandatory.
+
+    Raises:
+        BrokerUnavailable: The connection is gone.
+    """
+    async with broker_errors("opening a channel"):
+        channel = connection.channel(
+            channel_number=number, publisher_confirms=confirms, on_return_raises=confirms
+        )
+        await channel.initialize()
+        return cast("Channel", await channel.get_underlay_channel())
+
+
+async def until_lost(connection: AbstractConnection) -> None:
+    """Wait until a connection is gone.
+
+    Raises:
+        BrokerUnavailable: Always, then.
+    """
+    if connection.transport is not None:
+        await asyncio.wait([connection.transport.connection.closing])
+    raise BrokerUnavailable("RabbitMQ: connection lost")
+
+
+async def close(connection: AbstractConnection) -> None:
+    """Close a connection, and do not wait long for a broker that does not answer."""
+    with suppress(TimeoutError, *CONNECTION_EXCEPTIONS):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await connection.close()
+
+
+@asynccontextmanager
+async def broker_errors(doing: str, seconds: float = OPERATION_SECONDS) -> AsyncIterator[None]:
+    """Bound what is done in time, and raise ``BrokerUnavailable`` for whatever fails it.
+
+    Refused publishes (``DeliveryError``) pass: the connection is well, and the caller can do more
+    about them. A connection found half open cancels whoever waits on it; that is told apart from
+    a cancellation of the task by the task's own count.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise BrokerUnavailable(f"RabbitMQ: connection lost while {doing}") from error
+    except DeliveryError:
+        raise
+    except TimeoutError as error:
+        raise BrokerUnavailable(f"RabbitMQ: no answer in {seconds:g} s while {doing}") from error
+    except CONNECTION_EXCEPTIONS as error:
+        text = str(error) or type(error).__name__
+        raise BrokerUnavailable(f"RabbitMQ: {text} (while {doing})") from error

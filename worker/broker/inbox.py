@@ -1,0 +1,290 @@
+"""Partitions: subscribe as owner or standby, hand over, take commands, acknowledge them.
+
+The broker's single active consumer decides who gets a partition's commands; the rankings given
+here only say who subscribes and who steps back. A partition is left by closing its channel after
+what was taken from it is settled: ``basic.cancel`` would start the next owner too early, and what
+was not taken goes back in order when the channel closes.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+
+from worker.broker.connection import Channel, broker_errors, open_channel
+from worker.names import Names
+
+_log: Final = structlog.get_logger(__name__)
+
+
+class Subscription:
+    """One partition's channel.
+
+    Attributes:
+        partition: Its number.
+        channel: The channel; its number is the partition's plus one.
+        owner: The worker that ranked first for the partition when this one subscribed.
+        leaving: Whether deliveries are no longer taken from it.
+        abandoned: Whether nothing on it is acknowledged any more, so that it all comes back.
+        active_since: When a standby got its first delivery, by the loop's clock.
+    """
+
+    def __init__(self, partition: int, channel: Channel, owner: str) -> None:
+        self.partition = partition
+        self.channel = channel
+        self.owner = owner
+        self.leaving = False
+        self.abandoned = False
+        self.active_since: float | None = None
+        self._unsettled = 0
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    def taken(self) -> None:
+        """Count a delivery that is being processed."""
+        self._unsettled += 1
+        self._settled.clear()
+
+    def settled(self, count: int) -> None:
+        """Count deliveries whose processing is over, well or badly."""
+        self._unsettled -= count
+        if self._unsettled == 0:
+            self._settled.set()
+
+    async def all_settled(self) -> None:
+        """Wait until nothing taken from it is being processed."""
+        await self._settled.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message from a partition."""
+
+    subscription: Subscription
+    tag: int
+    body: bytes
+    properties: Basic.Properties
+    redelivered: bool
+    exchange: str
+    routing_key: str
+
+
+class Inbox:
+    """The partitions of one worker on one connection.
+
+    Args:
+        connection: A connection that only consumes.
+        names: The installation's names.
+        worker: This worker's name; consumer tags start with it.
+        prefetch: Unacknowledged deliveries per partition.
+        patience_seconds: How long a standby that gets deliveries lets them come before it hands
+            over to an owner that still seems to live. An owner that has just died seems to live
+            until its heartbeat lapses.
+    """
+
+    def __init__(
+        self,
+        connection: AbstractConnection,
+        names: Names,
+        *,
+        worker: str,
+        prefetch: int,
+        patience_seconds: float,
+    ) -> None:
+        self._connection = connection
+        self._names = names
+        self._worker = worker
+        self._prefetch = prefetch
+        self._patience = patience_seconds
+        self._subscriptions: dict[int, Subscription] = {}
+        self._moves: dict[int, asyncio.Task[None]] = {}
+        self._arrived: deque[Delivery] = deque()
+        self._wake = asyncio.Event()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def partitions(self) -> int:
+        """The number of partitions subscribed to, as owner or standby."""
+        return len(self._subscriptions)
+
+    def follow(self, rankings: Mapping[int, tuple[str, ...]]) -> None:
+        """Start what the rankings of the partitions ask for; what is under way is let finish.
+
+        Cheap when there is nothing to do, so it is called with every heartbeat.
+        """
+        for partition, workers in rankings.items():
+            if partition not in self._moves and self._out_of_place(partition, workers):
+                self._start(partition, self._move(partition, workers))
+
+    def _start(self, partition: int, move: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(move)
+        self._moves[partition] = task
+        task.add_done_callback(partial(self._moved, partition))
+
+    def _out_of_place(self, partition: int, workers: tuple[str, ...]) -> bool:
+        subscription = self._subscriptions.get(partition)
+        if subscription is None:
+            return self._worker in workers
+        if self._worker == workers[0]:
+            subscription.owner = self._worker
+            subscription.active_since = None
+            return False
+        if self._worker not in workers or subscription.owner != workers[0]:
+            return True
+        since = subscription.active_since
+        return since is not None and asyncio.get_running_loop().time() - since > self._patience
+
+    async def _move(self, partition: int, workers: tuple[str, ...]) -> None:
+        """Leave the partition, and subscribe again if ranked for it.
+
+        A standby whose owner has changed steps back to the end of the broker's line, so that
+        after a change the owner is the first in it, whoever was active before.
+        """
+        subscription = self._subscriptions.get(partition)
+        if subscription is not None:
+            await self._leave(subscription)
+        if self._worker in workers:
+            await self._subscribe(partition, workers[0])
+
+    def _moved(self, partition: int, task: asyncio.Task[None]) -> None:
+        del self._moves[partition]
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def in_place(self) -> None:
+        """Wait until nothing is under way.
+
+        Raises:
+            BrokerUnavailable: A subscription failed.
+        """
+        while self._moves:
+            await asyncio.wait(self._moves.values())
+        if self._failed.done():
+            await self._failed
+
+    async def failure(self) -> None:
+        """Wait for a failure to subscribe or to leave.
+
+        Raises:
+            BrokerUnavailable: That failure.
+        """
+        await asyncio.shield(self._failed)
+
+    async def _subscribe(self, partition: int, owner: str) -> None:
+        channel = await open_channel(self._connection, number=partition + 1)
+        subscription = Subscription(partition, channel, owner)
+        channel.closing.add_done_callback(lambda _: self._lost(subscription))
+        self._subscriptions[partition] = subscription
+
+        async def on_delivery(message: DeliveredMessage) -> None:
+            self._enqueue(subscription, message)
+
+        async with broker_errors(f"subscribing to partition {partition}"):
+            await channel.basic_qos(prefetch_count=self._prefetch)
+            await channel.basic_consume(
+                self._names.partition(partition),
+                on_delivery,
+                consumer_tag=f"{self._worker}.{partition:02d}",
+            )
+
+    def _enqueue(self, subscription: Subscription, message: DeliveredMessage) -> None:
+        # Only enqueue: aiormq runs a task per delivery, whose order ends at its first await.
+        if subscription.leaving or message.delivery_tag is None:
+            return
+        if subscription.active_since is None and subscription.owner != self._worker:
+            subscription.active_since = asyncio.get_running_loop().time()
+        self._arrived.append(
+            Delivery(
+                subscription,
+                message.delivery_tag,
+                message.body,
+                message.header.properties,
+                redelivered=bool(message.redelivered),
+                exchange=message.exchange or "",
+                routing_key=message.routing_key or "",
+            )
+        )
+        self._wake.set()
+
+    def _lost(self, subscription: Subscription) -> None:
+        subscription.leaving = True
+        if self._subscriptions.get(subscription.partition) is subscription:
+            del self._subscriptions[subscription.partition]
+            _log.warning("partition lost", partition=subscription.partition)
+
+    async def take(self, limit: int) -> list[Delivery]:
+        """Wait for deliveries, and return all that have arrived, up to a limit, in their order."""
+        while True:
+            batch: list[Delivery] = []
+            while self._arrived and len(batch) < limit:
+                delivery = self._arrived.popleft()
+                if not delivery.subscription.leaving:
+                    delivery.subscription.taken()
+                    batch.append(delivery)
+            if batch:
+                return batch
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def settle(self, deliveries: Iterable[Delivery]) -> None:
+        """Acknowledge deliveries, and with them all that came before them on their channels."""
+        last: dict[Subscription, tuple[int, int]] = {}
+        for delivery in deliveries:
+            _, count = last.get(delivery.subscription, (0, 0))
+            last[delivery.subscription] = (delivery.tag, count + 1)
+        for subscription, (tag, count) in last.items():
+            try:
+                if subscription.abandoned:
+                    continue
+                await subscription.channel.basic_ack(tag, multiple=True, wait=False)
+            except CONNECTION_EXCEPTIONS:
+                # The channel is gone and the commands come back; their records answer them.
+                _log.info("acknowledgement lost", partition=subscription.partition)
+            finally:
+                subscription.settled(count)
+
+    def give_back(self, deliveries: Iterable[Delivery]) -> None:
+        """Let go of the partitions of deliveries that cannot be processed here.
+
+        Another worker has them by now. All that is unacknowledged goes back to the broker.
+        """
+        for delivery in deliveries:
+            subscription = delivery.subscription
+            subscription.leaving = subscription.abandoned = True
+            subscription.settled(1)
+            if subscription.partition not in self._moves:
+                _log.warning("partition given back", partition=subscription.partition)
+                self._start(subscription.partition, self._leave(subscription))
+
+    async def _leave(self, subscription: Subscription) -> None:
+        subscription.leaving = True
+        await subscription.all_settled()
+        self._subscriptions.pop(subscription.partition, None)
+        async with broker_errors(f"leaving partition {subscription.partition}"):
+            await subscription.channel.close()
+
+    async def close(self) -> None:
+        """Leave every partition once what was taken from it is settled.
+
+        Raises:
+            BrokerUnavailable: The connection is gone, and the partitions with it.
+        """
+        while self._moves:
+            await asyncio.wait(self._moves.values())
+        await asyncio.gather(*map(self._leave, list(self._subscriptions.values())))
+
+    def abort(self) -> None:
+        """Drop everything: the connection is gone, or is about to be."""
+        for subscription in self._subscriptions.values():
+            subscription.leaving = subscription.abandoned = True
+        for move in self._moves.values():
+            move.cancel()

@@ -1,0 +1,157 @@
+"""Publish events and dead letters, and wait until RabbitMQ has confirmed them."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import DeliveryError
+from pamqp.commands import Basic
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_exponential_jitter,
+)
+
+from worker.broker.connection import Channel, broker_errors, open_channel
+from worker.errors import BrokerUnavailable
+
+_log: Final = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message on its way out.
+
+    Attributes:
+        exchange: Where to; the default exchange for a reply.
+        routing_key: Its routing key.
+        body: Its body.
+        properties: Its AMQP properties.
+        order: Messages of one order (a call's) leave in sequence even when one is refused.
+    """
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: Basic.Properties
+    order: str
+
+
+class _Refused(BrokerUnavailable):
+    """Raised while RabbitMQ refuses some of a batch."""
+
+
+def _raise_if_refused(messages: Sequence[Outgoing]) -> None:
+    if messages:
+        raise _Refused(f"RabbitMQ refuses {len(messages)} events: is a queue bound to them full?")
+
+
+def _raise_if_lost(results: Sequence[object]) -> None:
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, DeliveryError):
+            raise _lost(result) from result
+
+
+def _lost(error: BaseException) -> BrokerUnavailable:
+    return BrokerUnavailable(f"RabbitMQ: {error or type(error).__name__} (while publishing)")
+
+
+class Outbox:
+    """Publishes with confirms, in order, over one channel; replies go over another.
+
+    A refused publish is one that a full queue bound to the events exchange does not take, or that
+    no queue takes. It is tried again, with those behind it of the same call, until it is
+    confirmed: what has not been confirmed has not been said.
+
+    Args:
+        connection: A connection that only publishes: a broker short of memory blocks it, and must
+            not stop the consuming with it.
+        confirm_seconds: How long a batch may take to be confirmed.
+    """
+
+    def __init__(self, connection: AbstractConnection, *, confirm_seconds: float) -> None:
+        self._connection = connection
+        self._confirm_seconds = confirm_seconds
+        self._events: Channel | None = None
+        self._replies: Channel | None = None
+
+    async def publish(self, messages: Sequence[Outgoing]) -> None:
+        """Publish a batch, and return when all of it is confirmed.
+
+        Raises:
+            BrokerUnavailable: Part of it is not confirmed, and may have been published or not.
+        """
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_Refused),
+            wait=wait_exponential_jitter(initial=0.05, max=2.0),
+            stop=stop_after_delay(self._confirm_seconds),
+            reraise=True,
+        )
+        left = list(messages)
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    left = await self._publish_once(left)
+                    if left:
+                        raise _Refused
+        except _Refused:
+            raise BrokerUnavailable(
+                "RabbitMQ refuses events: is a queue bound to them full?"
+            ) from None
+
+    async def _publish_once(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
+        """Publish messages, and return those to publish again."""
+        async with broker_errors("publishing events", self._confirm_seconds):
+            if self._events is None:
+                self._events = await open_channel(self._connection, confirms=True)
+            results = await asyncio.gather(
+                *(_publish(self._events, message, mandatory=True) for message in messages),
+                return_exceptions=True,
+            )
+        _raise_if_lost(results)
+        again: list[Outgoing] = []
+        broken: set[str] = set()
+        for message, result in zip(messages, results, strict=True):
+            if isinstance(result, DeliveryError):
+                broken.add(message.order)
+                _log.warning("event refused", exchange=message.exchange, why=str(result))
+            if message.order in broken:
+                again.append(message)
+        return again
+
+    async def reply(self, messages: Sequence[Outgoing]) -> None:
+        """Publish copies of events to those who asked for a reply.
+
+        A queue that is not there, or refuses, is its owner's business: the event itself has been
+        confirmed, and the command must not wait for it.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        if not messages:
+            return
+        async with broker_errors("publishing replies", self._confirm_seconds):
+            if self._replies is None or self._replies.is_closed:
+                self._replies = await open_channel(self._connection, confirms=True)
+            results = await asyncio.gather(
+                *(_publish(self._replies, message, mandatory=False) for message in messages),
+                return_exceptions=True,
+            )
+        refused = [str(result) for result in results if isinstance(result, BaseException)]
+        if refused:
+            _log.warning("replies refused", count=len(refused), why=refused[0])
+
+
+async def _publish(channel: Channel, message: Outgoing, *, mandatory: bool) -> None:
+    await channel.basic_publish(
+        message.body,
+        exchange=message.exchange,
+        routing_key=message.routing_key,
+        properties=message.properties,
+        mandatory=mandatory,
+        wait=False,
+    )

@@ -1,0 +1,218 @@
+"""Everything an installation has at RabbitMQ, as data; and how it is declared or verified."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused, ConnectionCommandInvalid
+from pamqp.common import FieldValue
+
+from worker.broker.connection import Channel, broker_errors, open_channel
+from worker.errors import BrokerUnavailable, TopologyMismatch
+from worker.names import Names
+
+#: How often a command may come back before RabbitMQ dead-letters it. Every crash of its worker
+#: counts, so it stands well above what crashes can add up to; poison never gets that far, because
+#: the worker answers it itself.
+DELIVERY_LIMIT: Final = 100
+
+#: Commands and bytes that may wait in one partition; beyond that a publish is refused by a nack,
+#: so that the producer knows.
+PARTITION_MESSAGES: Final = 100_000
+PARTITION_BYTES: Final = 256 * 1024 * 1024
+
+#: How long a consumer that cannot be reached keeps its partition, in milliseconds (RabbitMQ 4.3).
+DISCONNECTED_TIMEOUT_MS: Final = 5_000
+
+#: What the journal keeps: seven days, and no more than 8 GiB.
+JOURNAL_AGE: Final = "7D"
+JOURNAL_BYTES: Final = 8 * 1024**3
+
+#: Declaring goes over several channels at once, since each answers only one request at a time.
+_CHANNELS: Final = 8
+
+Arguments = dict[str, FieldValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A durable exchange."""
+
+    name: str
+    type: str
+
+    async def declare(self, channel: Channel) -> None:
+        """Make sure that it exists just so."""
+        await channel.exchange_declare(self.name, exchange_type=self.type, durable=True)
+
+    async def find(self, channel: Channel) -> None:
+        """Make sure that it exists; RabbitMQ compares no arguments here."""
+        await channel.exchange_declare(self.name, passive=True)
+
+    async def delete(self, channel: Channel) -> None:
+        """Delete it, if it is there."""
+        await channel.exchange_delete(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable queue."""
+
+    name: str
+    arguments: Arguments
+
+    async def declare(self, channel: Channel) -> None:
+        """Make sure that it exists just so."""
+        await channel.queue_declare(self.name, durable=True, arguments=self.arguments)
+
+    async def find(self, channel: Channel) -> None:
+        """Make sure that it exists; RabbitMQ compares no arguments here."""
+        await channel.queue_declare(self.name, passive=True)
+
+    async def delete(self, channel: Channel) -> None:
+        """Delete it, if it is there."""
+        await channel.queue_delete(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A binding of a queue to an exchange."""
+
+    exchange: str
+    queue: str
+    routing_key: str
+
+    async def declare(self, channel: Channel) -> None:
+        """Make sure that it exists."""
+        await channel.queue_bind(self.queue, self.exchange, self.routing_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What there is to declare, in this order of kinds: queues, exchanges, bindings."""
+
+    queues: tuple[Queue, ...]
+    exchanges: tuple[Exchange, ...]
+    bindings: tuple[Binding, ...]
+
+
+def topology(names: Names, partitions: int) -> Topology:
+    """Return the topology of an installation."""
+    partition_arguments: Arguments = {
+        "x-queue-type": "quorum",
+        "x-single-active-consumer": True,
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-dead-letter-exchange": names.dead_letters,
+        # At-least-once dead lettering is given only by queues that refuse what they cannot hold
+        # (RabbitMQ documentation, "Quorum Queues").
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+        "x-max-length": PARTITION_MESSAGES,
+        "x-max-length-bytes": PARTITION_BYTES,
+        "x-consumer-disconnected-timeout": DISCONNECTED_TIMEOUT_MS,
+    }
+    partition_queues = [names.partition(number) for number in range(partitions)]
+    return Topology(
+        queues=(
+            Queue(names.dead_letters, {"x-queue-type": "quorum"}),
+            Queue(
+                names.journal,
+                {
+                    "x-queue-type": "stream",
+                    "x-max-age": JOURNAL_AGE,
+                    "x-max-length-bytes": JOURNAL_BYTES,
+                },
+            ),
+            *(Queue(name, partition_arguments) for name in partition_queues),
+        ),
+        exchanges=(
+            Exchange(names.dead_letters, "fanout"),
+            Exchange(names.events, "topic"),
+            Exchange(names.commands, "x-consistent-hash"),
+        ),
+        bindings=(
+            Binding(names.dead_letters, names.dead_letters, ""),
+            Binding(names.events, names.journal, "#"),
+            # On a consistent-hash exchange the routing key of a binding is the queue's weight.
+            *(Binding(names.commands, name, "1") for name in partition_queues),
+        ),
+    )
+
+
+async def establish(connection: AbstractConnection, wanted: Topology) -> None:
+    """Declare what is missing; without the permission to configure, verify that nothing is.
+
+    Queues come before the exchanges that feed them and bindings last, so that a message
+    finds either no exchange at all or, within moments, its queue.
+
+    Raises:
+        TopologyMismatch: The broker has something of another type or with another argument, which
+            the error names, or lacks something that this user may not declare.
+        BrokerUnavailable: The connection is gone.
+    """
+    try:
+        await _each(connection, [queue.declare for queue in wanted.queues])
+        await _each(connection, [exchange.declare for exchange in wanted.exchanges])
+        # One by one: a consistent-hash ring is in the order in which its queues were bound.
+        await _each(connection, [binding.declare for binding in wanted.bindings], channels=1)
+    except _MayNotConfigure:
+        await _each(connection, [queue.find for queue in wanted.queues])
+        await _each(connection, [exchange.find for exchange in wanted.exchanges])
+
+
+async def remove(connection: AbstractConnection, unwanted: Topology) -> None:
+    """Delete a topology with all that is in it.
+
+    Raises:
+        BrokerUnavailable: The connection is gone.
+    """
+    await _each(connection, [exchange.delete for exchange in unwanted.exchanges])
+    await _each(connection, [queue.delete for queue in unwanted.queues])
+
+
+class _MayNotConfigure(Exception):
+    """Raised when RabbitMQ refuses a declaration for lack of permission."""
+
+
+_Step = Callable[[Channel], Awaitable[object]]
+
+
+async def _each(
+    connection: AbstractConnection, steps: Sequence[_Step], *, channels: int = _CHANNELS
+) -> None:
+    async def run(share: Sequence[_Step]) -> None:
+        channel = await open_channel(connection)
+        try:
+            for step in share:
+                async with _refusals(), broker_errors("declaring the topology"):
+                    await step(channel)
+        finally:
+            async with broker_errors("closing a channel"):
+                await channel.close()
+
+    shares = [steps[i::channels] for i in range(min(channels, len(steps)))]
+    results = await asyncio.gather(*map(run, shares), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+@asynccontextmanager
+async def _refusals() -> AsyncIterator[None]:
+    try:
+        yield
+    except BrokerUnavailable as error:
+        cause = error.__cause__
+        if isinstance(cause, ChannelAccessRefused):
+            raise _MayNotConfigure from cause
+        if isinstance(cause, (ChannelPreconditionFailed, ChannelNotFoundEntity)):
+            raise TopologyMismatch(f"RabbitMQ: {cause}") from None
+        if isinstance(cause, ConnectionCommandInvalid):
+            raise TopologyMismatch(
+                f"RabbitMQ: {cause}; is the plugin rabbitmq_consistent_hash_exchange enabled?"
+            ) from None
+        raise

@@ -1,0 +1,102 @@
+"""``callctl``: the worker, and tools to use it by hand."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from schemas.contract import CommandName
+from worker.cli import demonstration, publishing, serving, showing, watching
+from worker.errors import CallControlError
+from worker.settings import Settings
+
+app = typer.Typer(
+    help="Call control over RabbitMQ. Set CALL_CONTROL_AMQP_URL and CALL_CONTROL_REDIS_URL.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+RequestIdArgument = Annotated[str, typer.Argument(help="The call.", metavar="REQUEST_ID")]
+Address = Annotated[str | None, typer.Option(help="A tel: or sip: address.")]
+
+
+def _run(command: Callable[[Settings], Coroutine[Any, Any, int]]) -> None:
+    """Run a command to its exit code; an error a user can mend is one line, not a traceback."""
+    try:
+        code = asyncio.run(command(Settings.from_environment(os.environ)))
+    except CallControlError as error:
+        Console(stderr=True).print(f"callctl: {error}", style="red", markup=False, highlight=False)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    raise typer.Exit(code)
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker until SIGTERM or Ctrl-C; a second signal exits at once."""
+    _run(serving.serve)
+
+
+@app.command()
+def demo() -> None:
+    """Play the documented conversation through RabbitMQ, with a worker of its own."""
+    _run(demonstration.demo)
+
+
+@app.command()
+def send(
+    command: Annotated[CommandName, typer.Argument(help="The command.")],
+    request_id: RequestIdArgument,
+    origin: Address = None,
+    destination: Address = None,
+    endpoint: Address = None,
+    *,
+    digits: Annotated[str | None, typer.Option(help="DTMF digits.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the event.")] = False,
+    seconds: Annotated[float, typer.Option(help="How long to wait.", min=0.1)] = 10.0,
+) -> None:
+    """Publish a command."""
+    fields = {
+        "origin": origin,
+        "destination": destination,
+        "endpoint": endpoint,
+        "digits": digits,
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    wait_seconds = seconds if wait else None
+    _run(partial(publishing.send, command, request_id, given, wait_seconds))
+
+
+@app.command()
+def offer(
+    caller: Annotated[str, typer.Option("--from", help="The offering endpoint.")],
+    called: Annotated[str, typer.Option("--to", help="The called address.")],
+    request_id: Annotated[str | None, typer.Argument(metavar="[REQUEST_ID]")] = None,
+) -> None:
+    """Play the network: offer an incoming call."""
+    _run(partial(publishing.offer, caller, called, request_id))
+
+
+@app.command()
+def watch(
+    call: Annotated[str | None, typer.Option(help="Only the events of this call.")] = None,
+) -> None:
+    """Show events as they happen, until Ctrl-C."""
+    _run(partial(watching.watch, call))
+
+
+@app.command()
+def show(request_id: RequestIdArgument) -> None:
+    """Show a call's state and its history."""
+    _run(partial(showing.show, request_id))
+
+
+def main() -> None:
+    """Run ``callctl``."""
+    sys.exit(app())

@@ -1,0 +1,35 @@
+"""``callctl worker``."""
+
+import asyncio
+import os
+import signal
+
+import structlog
+
+from worker import logs
+from worker.service import Service
+from worker.settings import Settings
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+async def serve(settings: Settings) -> int:
+    """Run a worker until a signal; return the exit code.
+
+    Raises:
+        ConfigurationError: The settings and the services do not fit together.
+    """
+    logs.configure(settings)
+    service = Service(settings)
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        if "stopping" in service.problems():
+            structlog.get_logger(__name__).warning("second signal: exiting at once")
+            os._exit(128 + number)
+        service.stop()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+    await service.run()
+    return 0

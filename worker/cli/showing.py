@@ -1,0 +1,57 @@
+"""``callctl show``."""
+
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from worker.core.call import Call
+from worker.settings import Settings
+from worker.store import CallStore, Record, connect
+
+
+async def show(request_id: str, settings: Settings) -> int:
+    """Print a call's state and its records, oldest first; return 1 when nothing is known of it.
+
+    Raises:
+        StoreUnavailable: Redis does not answer.
+        CorruptCall: What is stored is not a call.
+    """
+    console = Console(highlight=False)
+    redis = connect(settings.redis_url.get_secret_value())
+    try:
+        history = await CallStore.of(redis, settings).history(request_id)
+    finally:
+        await redis.aclose()
+    if history is None:
+        console.print(f"nothing is known of call {request_id}")
+        return 1
+    call, records = history
+    _print_call(console, call)
+    _print_records(console, records)
+    return 0
+
+
+def _print_call(console: Console, call: Call) -> None:
+    flags = [flag for flag in ("held", "muted", "incoming") if getattr(call, flag)]
+    console.print(f"call        {call.request_id}", markup=False)
+    console.print(f"state       {' '.join((call.state, *flags))}")
+    console.print(f"origin      {call.origin or '-'}", markup=False)
+    console.print(f"destination {call.destination or '-'}", markup=False)
+
+
+def _print_records(console: Console, records: list[tuple[str, Record]]) -> None:
+    table = Table("time", "message", "event", "no.", "status", "state", "message_id")
+    for message_id, record in records:
+        at = datetime.fromtimestamp(record.at / 1000, tz=UTC).astimezone()
+        for event in record.events:
+            table.add_row(
+                f"{at:%H:%M:%S.%f}"[:-3],
+                record.message,
+                event.name,
+                str(event.sequence),
+                f"{event.status} {event.reason}",
+                event.call_state,
+                message_id,
+            )
+    console.print(table)

@@ -1,0 +1,65 @@
+"""The names of everything an installation has at RabbitMQ and in Redis."""
+
+from dataclasses import dataclass
+from typing import Final
+
+_BASE: Final = "call_control"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names under one namespace.
+
+    Args:
+        namespace: Stands before every name, with a dot; empty for none.
+    """
+
+    namespace: str = ""
+
+    @property
+    def base(self) -> str:
+        """The head of every name."""
+        return f"{self.namespace}.{_BASE}" if self.namespace else _BASE
+
+    @property
+    def commands(self) -> str:
+        """The exchange that producers publish to; its partitions' names start with it."""
+        return f"{self.base}.commands"
+
+    def partition(self, number: int) -> str:
+        """The queue of a partition, counted from 0."""
+        return f"{self.commands}.{number:02d}"
+
+    @property
+    def events(self) -> str:
+        """The exchange that workers publish events to."""
+        return f"{self.base}.events"
+
+    @property
+    def journal(self) -> str:
+        """The stream that keeps every event for a while."""
+        return f"{self.events}.journal"
+
+    @property
+    def dead_letters(self) -> str:
+        """The exchange, and the queue behind it, of messages that could not be processed."""
+        return f"{self.base}.dead_letters"
+
+    @property
+    def call_prefix(self) -> str:
+        """The head of a call's key; the ``request_id`` is the rest."""
+        return f"{self.base}:"
+
+    @property
+    def workers(self) -> str:
+        """The sorted set of the workers' heartbeats."""
+        return f"{self.base}.workers"
+
+    @property
+    def partition_count(self) -> str:
+        """The key that holds the number of partitions in force."""
+        return f"{self.base}.partitions"
+
+    def owns(self, name: str) -> bool:
+        """Tell whether an exchange or a queue of this name is the installation's own."""
+        return name == self.base or name.startswith(f"{self.base}.")

@@ -1,0 +1,159 @@
+"""A command's way through the worker, in seven steps; nothing else knows their order.
+
+1. take what has arrived, from all partitions, and read it;
+2. load the calls it is for, and the records of what has been answered before;
+3. decide, folding the commands of one call in order;
+4. commit state and records, one compare-and-set per call;
+5. (the store's durability, if more was asked for than the server gives by itself);
+6. publish the events, and wait for their confirms;
+7. acknowledge the commands.
+
+A crash before 7 brings the commands back; after 4 their records answer them, with the same events.
+So the unacknowledged command is the outbox, and there is no other.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import structlog
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_exponential_jitter,
+)
+
+from schemas.contract import EventNames
+from worker.batch import Decide, Item, Outcome, by_call, fold, read_delivery, unanswerable
+from worker.broker.inbox import Inbox
+from worker.broker.messages import dead_letter, event_message, reply_message
+from worker.broker.outbox import Outbox, Outgoing
+from worker.errors import StoreUnavailable
+from worker.names import Names
+from worker.store.calls import CallStore
+
+_log: Final = structlog.get_logger(__name__)
+_A = TypeVar("_A")
+_T = TypeVar("_T")
+
+#: How often a call that somebody else keeps changing is decided again before its partition counts
+#: as lost.
+_MOST_CONFLICTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The seven steps over one inbox, store and outbox.
+
+    Two batches are under way at a time: while the events of one are being confirmed, the next is
+    decided. Both halves go through the batches in order, so a call's events do too.
+
+    Args:
+        inbox: Where commands come from.
+        store: Where calls are.
+        outbox: Where events go.
+        decide: The pure decision.
+        names: The installation's names.
+        event_names: Which name stands in an event's body.
+        batch_size: Most commands in one batch; a batch is never waited for.
+        hold_seconds: How long a batch is held while Redis is away.
+    """
+
+    inbox: Inbox
+    store: CallStore
+    outbox: Outbox
+    decide: Decide
+    names: Names
+    event_names: EventNames
+    batch_size: int
+    hold_seconds: float
+
+    async def run(self) -> None:
+        """Process commands until cancelled.
+
+        Raises:
+            StoreUnavailable: Redis has been away for longer than a batch is held.
+            BrokerUnavailable: The connection is gone; what was taken will be delivered again.
+        """
+        committed: asyncio.Queue[list[Outcome]] = asyncio.Queue(maxsize=1)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._take_and_commit(committed))
+            tasks.create_task(self._publish_and_acknowledge(committed))
+
+    async def _take_and_commit(self, committed: asyncio.Queue[list[Outcome]]) -> None:
+        while True:
+            deliveries = await self.inbox.take(self.batch_size)
+            items = [read_delivery(delivery) for delivery in deliveries]
+            await committed.put(await self._commit(items))
+
+    async def _commit(self, items: Sequence[Item]) -> list[Outcome]:
+        """Load, decide and commit; return the outcomes in the order of the items."""
+        at = time.time_ns() // 1_000_000
+        outcomes = {id(item): unanswerable(item, at) for item in items if item.request_id is None}
+        calls = by_call(items)
+        for _ in range(_MOST_CONFLICTS):
+            if not calls:
+                break
+            wanted = {call: {item.record_id for item in of_call} for call, of_call in calls.items()}
+            stored = await self._patiently(self.store.load, wanted)
+            folded = {call: fold(stored[call], calls[call], self.decide, at) for call in calls}
+            changes = [change for change, _ in folded.values() if change is not None]
+            done = await self._patiently(self.store.commit, changes) if changes else []
+            beaten = {
+                change.call.request_id
+                for change, committed in zip(changes, done, strict=True)
+                if not committed
+            }
+            for call, (_, of_call) in folded.items():
+                if call not in beaten:
+                    outcomes.update((id(outcome.item), outcome) for outcome in of_call)
+                    del calls[call]
+        self.inbox.give_back(item.delivery for of_call in calls.values() for item in of_call)
+        return [outcomes[id(item)] for item in items if id(item) in outcomes]
+
+    async def _publish_and_acknowledge(self, committed: asyncio.Queue[list[Outcome]]) -> None:
+        while True:
+            outcomes = await committed.get()
+            messages, replies = self._messages(outcomes)
+            await self.outbox.publish(messages)
+            await self.outbox.reply(replies)
+            await self.inbox.settle(outcome.item.delivery for outcome in outcomes)
+
+    def _messages(self, outcomes: Sequence[Outcome]) -> tuple[list[Outgoing], list[Outgoing]]:
+        messages: list[Outgoing] = []
+        replies: list[Outgoing] = []
+        for outcome in outcomes:
+            for event in outcome.events:
+                message = event_message(event, outcome.at, self.names, self.event_names)
+                messages.append(message)
+                reply = reply_message(event, message, self.names)
+                if reply is not None:
+                    replies.append(reply)
+            if outcome.dead_reason is not None:
+                delivery = outcome.item.delivery
+                messages.append(
+                    dead_letter(
+                        delivery, outcome.status, outcome.dead_reason, outcome.at, self.names
+                    )
+                )
+        return messages, replies
+
+    async def _patiently(self, step: Callable[[_A], Awaitable[_T]], argument: _A) -> _T:
+        """Hold the batch and try again while Redis is away; every step may be repeated."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(StoreUnavailable),
+            wait=wait_exponential_jitter(initial=0.05, max=1.0),
+            stop=stop_after_delay(self.hold_seconds),
+            before_sleep=_log_hold,
+            reraise=True,
+        )
+        return await retrying(step, argument)
+
+
+def _log_hold(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    _log.warning("holding commands", why=str(error), attempt=state.attempt_number)

@@ -1,0 +1,245 @@
+"""One worker: start, share the partitions, reconnect, drain."""
+
+import asyncio
+import os
+import random
+import secrets
+import socket
+import time
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from aio_pika.abc import AbstractConnection
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from worker import health
+from worker.broker import connection as broker
+from worker.broker.inbox import Inbox
+from worker.broker.outbox import Outbox
+from worker.broker.topology import establish, topology
+from worker.errors import StoreUnavailable, Unavailable
+from worker.gateways.loopback import decide_and_grant
+from worker.membership import Heartbeat, claim_partition_count, ranking
+from worker.names import Names
+from worker.pipeline import Pipeline
+from worker.settings import Settings
+from worker.store import CallStore, RedisClient, connect
+
+_log: Final = structlog.get_logger(__name__)
+
+#: Seconds between a lost session and the next one, at most; each wait is a random part of it.
+_MOST_BACKOFF_SECONDS: Final = 5.0
+
+#: Seconds between a session that had joined and the next one: a random time between these.
+_PAUSE_SECONDS: Final = (0.05, 0.5)
+
+#: A standby hands over to an owner that seems to live this much longer than a dead one would.
+_PATIENCE_MARGIN_SECONDS: Final = 0.5
+
+
+def worker_name() -> str:
+    """Return a name that no other process has, and that people can find in the broker's lists."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+@dataclass
+class _Standing:
+    """How the worker stands with the services it needs."""
+
+    joined: bool = False
+    stopping: bool = False
+    beaten_at: float = field(default=float("-inf"))
+
+
+class Service:
+    """A worker with its settings.
+
+    A session is one pair of connections to RabbitMQ with the partitions subscribed on them. When
+    anything in it fails, all of it is dropped and begun again: what was taken and not
+    acknowledged comes back, and its records answer what had been committed.
+    """
+
+    def __init__(self, settings: Settings, name: str | None = None) -> None:
+        self.name = name or worker_name()
+        self._settings = settings
+        self._names = Names(settings.namespace)
+        self._stop = asyncio.Event()
+        self._standing = _Standing()
+        self.http_port: int | None = None
+
+    def stop(self) -> None:
+        """Begin to drain: finish what has been taken, take no more, and return from ``run``."""
+        self._standing.stopping = True
+        self._stop.set()
+
+    def problems(self) -> list[str]:
+        """Say what keeps the worker from taking commands; nothing when it is ready."""
+        found = []
+        if self._standing.stopping:
+            found.append("stopping")
+        if not self._standing.joined:
+            found.append("not joined: waiting for RabbitMQ and Redis")
+        elif time.monotonic() - self._standing.beaten_at > self._settings.lapse_seconds:
+            found.append("heartbeat lapsed: Redis does not answer")
+        return found
+
+    async def run(self) -> None:
+        """Work until ``stop``.
+
+        Raises:
+            ConfigurationError: The settings and the services do not fit together.
+        """
+        redis = connect(self._settings.redis_url.get_secret_value())
+        try:
+            async with health.serve(
+                self._settings.http_host, self._settings.http_port, self.problems
+            ) as self.http_port:
+                _log.info("worker started", worker=self.name, http_port=self.http_port)
+                while not self._stop.is_set():
+                    await self._start_session(redis)
+                    await self._sleep_unless_stopped(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - jitter
+        finally:
+            with suppress(StoreUnavailable, OSError):
+                await redis.aclose()
+        _log.info("worker stopped", worker=self.name)
+
+    async def _start_session(self, redis: RedisClient) -> None:
+        """Run one session to its end; begin as often as it takes to join.
+
+        The backoff grows only while sessions fail to join, so a worker that lost its connection
+        after a year is back as fast as one that lost it after a minute.
+        """
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(Unavailable),
+            wait=wait_random_exponential(multiplier=0.2, max=_MOST_BACKOFF_SECONDS),
+            sleep=self._sleep_unless_stopped,
+            stop=lambda _: self._stop.is_set(),
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        with suppress(Unavailable):
+            await retrying(self._session, redis)
+
+    async def _sleep_unless_stopped(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    async def _session(self, redis: RedisClient) -> None:
+        settings, names = self._settings, self._names
+        await claim_partition_count(redis, names.partition_count, settings.partitions)
+        async with AsyncExitStack() as closing:
+            consuming = await self._connect(closing, "consuming")
+            publishing = await self._connect(closing, "publishing")
+            await establish(publishing, topology(names, settings.partitions))
+            inbox = Inbox(
+                consuming,
+                names,
+                worker=self.name,
+                prefetch=settings.prefetch,
+                patience_seconds=settings.lapse_seconds + _PATIENCE_MARGIN_SECONDS,
+            )
+            pipeline = Pipeline(
+                inbox=inbox,
+                store=CallStore.of(redis, settings),
+                outbox=Outbox(publishing, confirm_seconds=settings.confirm_seconds),
+                decide=decide_and_grant,
+                names=names,
+                event_names=settings.event_names,
+                batch_size=settings.batch_size,
+                hold_seconds=settings.hold_seconds,
+            )
+            heartbeat = Heartbeat(
+                redis, key=names.workers, worker=self.name, lapse_seconds=settings.lapse_seconds
+            )
+            try:
+                await self._work(pipeline, heartbeat, (consuming, publishing))
+            except* Unavailable as failures:
+                failure = _first(failures)
+                if not self._standing.joined:
+                    raise failure from None
+                _log.warning("session lost", why=str(failure))
+            finally:
+                self._standing.joined = False
+                inbox.abort()
+                with suppress(StoreUnavailable):
+                    await heartbeat.leave()
+
+    async def _connect(self, closing: AsyncExitStack, purpose: str) -> AbstractConnection:
+        url = self._settings.amqp_url.get_secret_value()
+        connection = await broker.connect(url, f"{self.name} {purpose}")
+        closing.push_async_callback(broker.close, connection)
+        return connection
+
+    async def _work(
+        self,
+        pipeline: Pipeline,
+        heartbeat: Heartbeat,
+        connections: tuple[AbstractConnection, ...],
+    ) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(pipeline.run()),
+                tasks.create_task(pipeline.inbox.failure()),
+                *(tasks.create_task(broker.until_lost(each)) for each in connections),
+            ]
+            # Subscribe first, announce afterwards: when the others step back, somebody is there.
+            pipeline.inbox.follow(self._rankings(await heartbeat.others() | {self.name}))
+            await pipeline.inbox.in_place()
+            beating = tasks.create_task(self._beat(heartbeat, pipeline.inbox))
+            await self._stop.wait()
+            beating.cancel()
+            await self._drain(heartbeat, pipeline.inbox)
+            for task in running:
+                task.cancel()
+
+    def _rankings(self, workers: frozenset[str]) -> dict[int, tuple[str, ...]]:
+        depth = 1 + self._settings.standbys
+        return {
+            partition: ranking(workers, partition, depth)
+            for partition in range(self._settings.partitions)
+        }
+
+    async def _beat(self, heartbeat: Heartbeat, inbox: Inbox) -> None:
+        """Beat, and follow who lives; while Redis is away, the last view holds."""
+        workers: frozenset[str] = frozenset()
+        rankings: dict[int, tuple[str, ...]] = {}
+        while True:
+            try:
+                living = await heartbeat.beat()
+            except StoreUnavailable as error:
+                _log.warning("no heartbeat", why=str(error))
+            else:
+                self._standing.beaten_at = time.monotonic()
+                if living != workers:
+                    workers, rankings = living, self._rankings(living)
+                    owned = sum(ranked[0] == self.name for ranked in rankings.values())
+                    _log.info("workers changed", workers=len(workers), owned=owned)
+            if not self._standing.joined and self.name in workers:
+                self._standing.joined = True
+                _log.info("worker joined", worker=self.name)
+            inbox.follow(rankings)
+            await asyncio.sleep(self._settings.heartbeat_seconds)
+
+    async def _drain(self, heartbeat: Heartbeat, inbox: Inbox) -> None:
+        _log.info("draining", partitions=inbox.partitions)
+        try:
+            async with asyncio.timeout(self._settings.grace_seconds):
+                with suppress(StoreUnavailable):
+                    await heartbeat.leave()
+                await inbox.close()
+        except TimeoutError:
+            # Nothing is lost: what is not acknowledged is delivered to another worker.
+            _log.warning("grace period over", grace_seconds=self._settings.grace_seconds)
+
+
+def _first(group: BaseExceptionGroup[Unavailable]) -> Unavailable:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    seconds = state.next_action.sleep if state.next_action else 0.0
+    _log.warning("cannot join", why=str(error), retry_seconds=round(seconds, 2))

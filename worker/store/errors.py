@@ -1,0 +1,21 @@
+"""redis-py's errors as the worker's own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.exceptions import RedisClusterException, RedisError
+
+from worker.errors import StoreUnavailable
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Raise ``StoreUnavailable`` for whatever redis-py raises.
+
+    That includes refusals such as ``OOM``, ``READONLY`` and ``LOADING``: they pass, or somebody
+    has to mend the server; in both cases the commands are held until then.
+    """
+    try:
+        yield
+    except (RedisError, RedisClusterException, OSError) as error:
+        raise StoreUnavailable(f"Redis: {error or type(error).__name__}") from error
