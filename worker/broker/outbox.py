@@ -92,16 +92,10 @@ class Outbox:
             reraise=True,
         )
         left = list(messages)
-        try:
-            async for attempt in retrying:
-                with attempt:
-                    left = await self._publish_once(left)
-                    if left:
-                        raise _Refused
-        except _Refused:
-            raise BrokerUnavailable(
-                "RabbitMQ refuses events: is a queue bound to them full?"
-            ) from None
+        async for attempt in retrying:
+            with attempt:
+                left = await self._publish_once(left)
+                _raise_if_refused(left)
 
     async def _publish_once(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
         """Publish messages, and return those to publish again."""

@@ -33,9 +33,7 @@ async def send(
     """
     command = _checked({"call_control": name.value, "request_id": request_id, **fields})
     console = Console()
-    async with open_client(
-        settings.amqp_url.get_secret_value(), Names(settings.namespace)
-    ) as client:
+    async with open_client(settings) as client:
         if wait_seconds is None:
             console.print("published", await client.publish_command(command))
             return 0
@@ -74,9 +72,7 @@ async def offer(origin: str, destination: str, request_id: str | None, settings:
     if not isinstance(reading, Offered):
         problem = f"{reading.field}: {reading.problem}" if isinstance(reading, Malformed) else ""
         raise ConfigurationError(problem)
-    async with open_client(
-        settings.amqp_url.get_secret_value(), Names(settings.namespace)
-    ) as client:
+    async with open_client(settings) as client:
         await client.publish_report(reading)
     Console().print("offered", reading.request_id)
     return 0
