@@ -1,0 +1,31 @@
+"""Fixtures: real services, and an installation of its own for each test that asks for one."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from deploy.local import Services, provide
+from tests.harness import Installation, installation
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """RabbitMQ and Redis; where they cannot be had, the test fails rather than skips."""
+    with provide("tests") as provided:
+        yield provided
+
+
+@pytest.fixture
+async def calls(services: Services) -> AsyncIterator[Installation]:
+    """An installation with one worker, and a subscriber to its events."""
+    async with installation(services) as made:
+        await made.start()
+        await made.subscribe()
+        yield made
+
+
+@pytest.fixture
+async def empty(services: Services) -> AsyncIterator[Installation]:
+    """An installation without a worker."""
+    async with installation(services) as made:
+        yield made

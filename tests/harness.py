@@ -1,0 +1,294 @@
+"""What the tests share: an installation of its own for each test, and real workers in it."""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage
+from redis.asyncio import Redis
+
+from deploy.local import Services
+from worker.broker import connection as broker
+from worker.broker.topology import remove, topology
+from worker.names import Names
+from worker.settings import PREFIX, Settings
+
+#: Seconds that something may take which takes milliseconds on a quiet machine.
+PATIENCE_SECONDS = 20.0
+
+ROOT = Path(__file__).parent.parent
+
+
+async def eventually(
+    holds: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS
+) -> None:
+    """Wait until a condition holds; fail with ``what`` when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        await asyncio.sleep(0.01)
+
+
+@dataclass
+class Worker:
+    """A worker process."""
+
+    process: asyncio.subprocess.Process
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def lines(self) -> list[dict[str, Any]]:
+        lines = []
+        for line in self.log.read_text().splitlines():
+            if line.startswith("{") and line.endswith("}"):
+                lines.append(json.loads(line))
+        return lines
+
+    def logged(self, event: str) -> bool:
+        return any(line["event"] == event for line in self.lines())
+
+    @property
+    def name(self) -> str:
+        return str(next(x["worker"] for x in self.lines() if x["event"] == "worker started"))
+
+    @property
+    def http_port(self) -> int:
+        return int(next(x["http_port"] for x in self.lines() if x["event"] == "worker started"))
+
+    async def joined(self) -> "Worker":
+        await eventually(
+            lambda: self.logged("worker joined") or self.process.returncode is not None,
+            f"worker joins; its log: {self.log.read_text()[-2000:]}",
+        )
+        assert self.process.returncode is None, self.log.read_text()[-3000:]
+        return self
+
+    async def kill(self) -> None:
+        if self.process.returncode is None:
+            os.kill(self.pid, signal.SIGKILL)
+        await self.process.wait()
+
+    async def terminate(self) -> int:
+        if self.process.returncode is None:
+            os.kill(self.pid, signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
+
+
+@dataclass
+class Published:
+    """A command as its producer remembers it."""
+
+    request_id: str
+    message_id: str
+    body: dict[str, Any]
+    at: float
+
+
+@dataclass
+class Seen:
+    """An event as a subscriber got it."""
+
+    body: dict[str, Any]
+    headers: dict[str, Any]
+    kind: str
+    routing_key: str
+    message_id: str
+    correlation_id: str | None
+    at: float
+    raw: AbstractIncomingMessage
+
+    @property
+    def content(self) -> dict[str, Any]:
+        return self.body["content"] if "content" in self.body else self.body
+
+    @property
+    def request_id(self) -> str:
+        return str(self.headers["request_id"])
+
+    @property
+    def sequence(self) -> int:
+        return int(self.headers["sequence"])
+
+
+@dataclass
+class Installation:
+    """A namespace at the broker and in Redis, with a producer and a subscriber of its own."""
+
+    services: Services
+    names: Names
+    environment: dict[str, str]
+    connection: aio_pika.abc.AbstractConnection
+    producer: aio_pika.abc.AbstractChannel
+    redis: Redis
+    directory: Path
+    workers: list[Worker] = field(default_factory=list)
+    events: list[Seen] = field(default_factory=list)
+    dead: list[AbstractIncomingMessage] = field(default_factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.from_environment(self.environment)
+
+    async def start(self, count: int = 1, **settings: Any) -> list[Worker]:
+        """Start workers, and return when they have joined."""
+        started = [await self.spawn(**settings) for _ in range(count)]
+        for worker in started:
+            await worker.joined()
+        return started
+
+    async def spawn(
+        self, *, command: Sequence[str] = ("-m", "worker", "worker"), **settings: Any
+    ) -> Worker:
+        """Start a worker process."""
+        log = self.directory / f"worker-{len(self.workers)}.log"
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(PREFIX)},
+            **self.environment,
+            **{f"{PREFIX}{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        with log.open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *command, env=environment, cwd=ROOT, stderr=stderr
+            )
+        worker = Worker(process, log)
+        self.workers.append(worker)
+        return worker
+
+    async def subscribe(self) -> None:
+        """Subscribe to all events; needs the topology, so a worker must have started."""
+        channel = await self.connection.channel()
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(self.names.events, "#")
+        await queue.consume(self._on_event, no_ack=True)
+        dead = await channel.declare_queue(exclusive=True)
+        await dead.bind(self.names.dead_letters, "")
+        await dead.consume(self._on_dead, no_ack=True)
+
+    async def _on_event(self, message: AbstractIncomingMessage) -> None:
+        self.events.append(
+            Seen(
+                body=json.loads(message.body),
+                headers=dict(message.headers),
+                kind=message.type or "",
+                routing_key=message.routing_key or "",
+                message_id=message.message_id or "",
+                correlation_id=message.correlation_id,
+                at=time.monotonic(),
+                raw=message,
+            )
+        )
+
+    async def _on_dead(self, message: AbstractIncomingMessage) -> None:
+        self.dead.append(message)
+
+    async def publish(
+        self, request_id: str, body: Any, *, message_id: str | None = None, **properties: Any
+    ) -> Published:
+        """Publish a body as a command, confirmed and mandatory."""
+        message_id = message_id or secrets.token_hex(8)
+        return await self.publish_bytes(
+            request_id, json.dumps(body).encode(), message_id=message_id, **properties
+        )
+
+    async def publish_bytes(
+        self, request_id: str, body: bytes, *, message_id: str | None, **properties: Any
+    ) -> Published:
+        """Publish bytes as a command, confirmed and mandatory."""
+        exchange = await self.producer.get_exchange(self.names.commands, ensure=False)
+        at = time.monotonic()
+        message = aio_pika.Message(
+            body,
+            message_id=message_id,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            content_type="application/json",
+            **properties,
+        )
+        await exchange.publish(message, routing_key=request_id, mandatory=True)
+        parsed = {}
+        try:
+            parsed = json.loads(body)
+        except ValueError:
+            parsed = {}
+        return Published(
+            request_id, message_id or "", parsed if isinstance(parsed, dict) else {}, at
+        )
+
+    async def command(self, request_id: str, name: str, **fields: str) -> Published:
+        """Publish a command."""
+        body = {"call_control": name, "request_id": request_id, **fields}
+        return await self.publish(request_id, body)
+
+    def answers(self, message_id: str) -> list[Seen]:
+        """The events seen that answer a command."""
+        return [event for event in self.events if event.correlation_id == message_id]
+
+    async def answer(self, published: Published, seconds: float = PATIENCE_SECONDS) -> Seen:
+        """Wait for the event that answers a command."""
+        await eventually(
+            lambda: bool(self.answers(published.message_id)),
+            f"an event answers {published.body}",
+            seconds,
+        )
+        return self.answers(published.message_id)[0]
+
+    async def ask(self, request_id: str, name: str, **fields: str) -> Seen:
+        """Publish a command, and wait for its event."""
+        return await self.answer(await self.command(request_id, name, **fields))
+
+    async def close(self) -> None:
+        """Stop the workers, and remove everything."""
+        for worker in self.workers:
+            await worker.kill()
+        await self.connection.close()
+        connection = await broker.connect(self.services.amqp_url, "cleaning up")
+        await remove(connection, topology(self.names, self.settings.partitions))
+        await broker.close(connection)
+        keys = [key async for key in self.redis.scan_iter(f"{self.names.base}*", count=1000)]
+        if keys:
+            await self.redis.delete(*keys)
+        await self.redis.aclose()
+
+
+@asynccontextmanager
+async def installation(services: Services, **settings: Any) -> AsyncIterator[Installation]:
+    """Set up an installation, and remove it afterwards."""
+    namespace = f"test-{secrets.token_hex(5)}"
+    values = {
+        "amqp_url": services.amqp_url,
+        "redis_url": services.redis_url,
+        "namespace": namespace,
+        "partitions": 8,
+        "http_port": 0,
+        "log_format": "json",
+        **settings,
+    }
+    connection = await aio_pika.connect(services.amqp_url)
+    with tempfile.TemporaryDirectory() as directory:
+        made = Installation(
+            services=services,
+            names=Names(namespace),
+            environment={f"{PREFIX}{k.upper()}": str(v) for k, v in values.items()},
+            connection=connection,
+            producer=await connection.channel(publisher_confirms=True, on_return_raises=True),
+            redis=Redis.from_url(services.redis_url),
+            directory=Path(directory),
+        )
+        try:
+            yield made
+        finally:
+            await made.close()
