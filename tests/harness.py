@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,27 +50,30 @@ class Worker:
 
     @property
     def pid(self) -> int:
+        """Its process id."""
         return self.process.pid
 
     def lines(self) -> list[dict[str, Any]]:
-        lines = []
-        for line in self.log.read_text().splitlines():
-            if line.startswith("{") and line.endswith("}"):
-                lines.append(json.loads(line))
-        return lines
+        """Return what it has logged."""
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
     def logged(self, event: str) -> bool:
+        """Tell whether it has logged an event."""
         return any(line["event"] == event for line in self.lines())
 
     @property
     def name(self) -> str:
+        """Its name at the broker and among the heartbeats."""
         return str(next(x["worker"] for x in self.lines() if x["event"] == "worker started"))
 
     @property
     def http_port(self) -> int:
+        """The port of its health checks."""
         return int(next(x["http_port"] for x in self.lines() if x["event"] == "worker started"))
 
     async def joined(self) -> "Worker":
+        """Wait until it has joined."""
         await eventually(
             lambda: self.logged("worker joined") or self.process.returncode is not None,
             f"worker joins; its log: {self.log.read_text()[-2000:]}",
@@ -79,11 +82,13 @@ class Worker:
         return self
 
     async def kill(self) -> None:
+        """End it with SIGKILL, if it runs."""
         if self.process.returncode is None:
             os.kill(self.pid, signal.SIGKILL)
         await self.process.wait()
 
     async def terminate(self) -> int:
+        """Send SIGTERM, and return its exit code."""
         if self.process.returncode is None:
             os.kill(self.pid, signal.SIGTERM)
         return await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
@@ -114,14 +119,18 @@ class Seen:
 
     @property
     def content(self) -> dict[str, Any]:
-        return self.body["content"] if "content" in self.body else self.body
+        """The body without its envelope."""
+        content: dict[str, Any] = self.body.get("content", self.body)
+        return content
 
     @property
     def request_id(self) -> str:
+        """The call."""
         return str(self.headers["request_id"])
 
     @property
     def sequence(self) -> int:
+        """Its place among the call's events."""
         return int(self.headers["sequence"])
 
 
@@ -142,6 +151,7 @@ class Installation:
 
     @property
     def settings(self) -> Settings:
+        """The settings of its workers."""
         return Settings.from_environment(self.environment)
 
     async def start(self, count: int = 1, **settings: Any) -> list[Worker]:
@@ -201,9 +211,10 @@ class Installation:
     ) -> Published:
         """Publish a body as a command, confirmed and mandatory."""
         message_id = message_id or secrets.token_hex(8)
-        return await self.publish_bytes(
+        published = await self.publish_bytes(
             request_id, json.dumps(body).encode(), message_id=message_id, **properties
         )
+        return replace(published, body=body)
 
     async def publish_bytes(
         self, request_id: str, body: bytes, *, message_id: str | None, **properties: Any
@@ -219,19 +230,20 @@ class Installation:
             **properties,
         )
         await exchange.publish(message, routing_key=request_id, mandatory=True)
-        parsed = {}
-        try:
-            parsed = json.loads(body)
-        except ValueError:
-            parsed = {}
-        return Published(
-            request_id, message_id or "", parsed if isinstance(parsed, dict) else {}, at
-        )
+        return Published(request_id, message_id or "", {}, at)
 
     async def command(self, request_id: str, name: str, **fields: str) -> Published:
         """Publish a command."""
         body = {"call_control": name, "request_id": request_id, **fields}
         return await self.publish(request_id, body)
+
+    async def until_seen(self, count: int) -> None:
+        """Wait until so many events have been seen, copies included."""
+        await eventually(lambda: len(self.events) >= count, f"{count} events arrive")
+
+    async def until_dead(self, count: int) -> None:
+        """Wait until so many dead letters have been seen."""
+        await eventually(lambda: len(self.dead) >= count, f"{count} dead letters arrive")
 
     def answers(self, message_id: str) -> list[Seen]:
         """The events seen that answer a command."""
@@ -239,12 +251,12 @@ class Installation:
 
     async def answer(self, published: Published, seconds: float = PATIENCE_SECONDS) -> Seen:
         """Wait for the event that answers a command."""
-        await eventually(
-            lambda: bool(self.answers(published.message_id)),
-            f"an event answers {published.body}",
-            seconds,
-        )
-        return self.answers(published.message_id)[0]
+        return await self.answer_to(published.message_id, seconds)
+
+    async def answer_to(self, message_id: str, seconds: float = PATIENCE_SECONDS) -> Seen:
+        """Wait for the event that answers the command with this id."""
+        await eventually(lambda: bool(self.answers(message_id)), "the command is answered", seconds)
+        return self.answers(message_id)[0]
 
     async def ask(self, request_id: str, name: str, **fields: str) -> Seen:
         """Publish a command, and wait for its event."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Installation, eventually
+from tests.harness import Installation
 
 # The document's exchanges in its own order and spelling; its trailing commas removed, its bare OK
 # quoted, nothing else changed.
@@ -92,14 +92,15 @@ def respelled(body: str) -> str:
 def rewrapped(body: str) -> str:
     """The same event in the other envelope."""
     document = json.loads(body)
-    return json.dumps(document["content"] if "content" in document else {"content": document})
+    return json.dumps(document.get("content", {"content": document}))
 
 
 async def converse(calls: Installation, exchanges: list[tuple[str, str]]) -> None:
+    """Publish each command, and compare the event that comes with the documented one."""
     for command, event in exchanges:
         before = len(calls.events)
         await calls.publish_bytes("123XYZ", command.encode(), message_id=None)
-        await eventually(lambda n=before: len(calls.events) > n, f"an event answers {command}")
+        await calls.until_seen(before + 1)
         assert calls.events[before].body == json.loads(event), command
 
 
@@ -126,7 +127,7 @@ async def test_an_offered_call_is_accepted_rejected_or_redirected_as_documented(
 ) -> None:
     """The network offers a call, and the document's incoming-call commands answer it."""
     await calls.publish_bytes("123XYZ", OFFER.encode(), message_id=None)
-    await eventually(lambda: len(calls.events) == 1, "the offer is announced")
+    await calls.until_seen(1)
     assert calls.events[0].body == {
         "event": "call_offered",
         "request_id": "123XYZ",

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from schemas.contract import CommandName
+from worker import logs
 from worker.cli import demonstration, publishing, serving, showing, watching
 from worker.errors import CallControlError
 from worker.settings import Settings
@@ -27,6 +28,7 @@ Address = Annotated[str | None, typer.Option(help="A tel: or sip: address.")]
 
 def _run(command: Callable[[Settings], Coroutine[Any, Any, int]]) -> None:
     """Run a command to its exit code; an error a user can mend is one line, not a traceback."""
+    logs.silence_libraries()
     try:
         code = asyncio.run(command(Settings.from_environment(os.environ)))
     except CallControlError as error:

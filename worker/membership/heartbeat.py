@@ -23,7 +23,7 @@ class Heartbeat:
     def __init__(self, redis: RedisClient, *, key: str, worker: str, lapse_seconds: float) -> None:
         self._redis: Any = redis
         self._key = key
-        self._worker = worker
+        self.worker = worker
         self._lapse_ms = int(lapse_seconds * 1000)
 
     async def beat(self) -> frozenset[str]:
@@ -32,7 +32,7 @@ class Heartbeat:
         Raises:
             StoreUnavailable: Redis did not answer.
         """
-        return await self._run(self._worker)
+        return await self._run(self.worker)
 
     async def others(self) -> frozenset[str]:
         """Return the workers that live, without announcing this one.
@@ -49,7 +49,7 @@ class Heartbeat:
             StoreUnavailable: Redis did not answer; the heartbeat will lapse.
         """
         with translated_errors():
-            await self._redis.zrem(self._key, self._worker)
+            await self._redis.zrem(self._key, self.worker)
 
     async def _run(self, *worker: str) -> frozenset[str]:
         with translated_errors():

@@ -1,0 +1,168 @@
+"""Calls in a real Redis: compare-and-set, records, retention."""
+
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from deploy.local import Services
+from schemas.contract import EventName
+from schemas.events import Event, Request
+from worker.core.call import Call, State
+from worker.errors import ConfigurationError, CorruptCall, StoreUnavailable
+from worker.store import CallStore, Change, Record, RedisClient, StoredCall, connect
+from worker.store.codec import decode_record, encode_record
+
+RETENTION_SECONDS = 60
+EXPIRY_SECONDS = 3600
+
+CONNECTED = Call("1", state=State.CONNECTED, origin="tel:+1", destination="tel:+2", sequence=1)
+REQUEST = Request("command-1", call_control="call")
+EVENT = Event(
+    name=EventName.CALL_CONNECTED,
+    request_id="1",
+    sequence=1,
+    status=200,
+    reason="OK",
+    call_state="connected",
+    terminal=False,
+    cause="command-1",
+    index=0,
+    answers=REQUEST,
+)
+RECORD = Record(1_700_000_000_000, "call", (EVENT,))
+
+
+@pytest.fixture
+async def redis(services: Services) -> AsyncIterator[RedisClient]:
+    """A client as the worker makes it."""
+    client = connect(services.redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def store(redis: RedisClient) -> CallStore:
+    """The calls of a namespace of its own."""
+    return store_in(redis)
+
+
+def store_in(redis: RedisClient) -> CallStore:
+    """The calls of a namespace of its own."""
+    return CallStore(
+        redis,
+        prefix=f"test-{secrets.token_hex(6)}:",
+        ended_retention_seconds=RETENTION_SECONDS,
+        idle_expiry_seconds=EXPIRY_SECONDS,
+    )
+
+
+async def loaded(store: CallStore, request_id: str, *ids: str) -> StoredCall:
+    """Load one call that can be read."""
+    stored = (await store.load({request_id: ids}))[request_id]
+    assert isinstance(stored, StoredCall)
+    return stored
+
+
+async def check_that_calls_are_kept(store: CallStore) -> None:
+    """Commit, load, and lose a race: what every kind of Redis has to be able to do."""
+    calls = [Call(f"call-{n}", state=State.CONNECTED, sequence=1) for n in range(50)]
+    assert await store.commit([Change(call, 0) for call in calls]) == [True] * len(calls)
+    stored = await store.load({call.request_id: ["x"] for call in calls})
+    for call in calls:
+        assert stored[call.request_id] == StoredCall(call, 1, {})
+    assert await store.commit([Change(call, 0) for call in calls]) == [False] * len(calls)
+
+
+async def test_a_call_nobody_knows_loads_as_absent(store: CallStore) -> None:
+    """At version 0, against which the first commit compares."""
+    assert await loaded(store, "nobody", "x") == StoredCall(Call("nobody"), 0, {})
+
+
+async def test_a_committed_call_loads_with_the_records_that_are_asked_for(store: CallStore) -> None:
+    """And with no others, however many there are."""
+    value = encode_record(RECORD, REQUEST)
+    change = Change(CONNECTED, 0, {"command-1": value, "command-2": b"another"})
+    assert await store.commit([change]) == [True]
+    stored = await loaded(store, "1", "command-1", "unheard-of")
+    assert stored == StoredCall(CONNECTED, 1, {"command-1": value})
+    assert decode_record(stored.records["command-1"], "1", REQUEST) == RECORD
+
+
+async def test_of_two_commits_against_one_version_the_second_changes_nothing(
+    store: CallStore,
+) -> None:
+    """Neither its state nor its records: that is the fence against a former owner."""
+    first, second = CONNECTED, Call("1", state=State.ENDED, sequence=9)
+    assert await store.commit([Change(first, 0, {"a": b"1"})]) == [True]
+    assert await store.commit([Change(second, 0, {"b": b"2"})]) == [False]
+    assert await loaded(store, "1", "a", "b") == StoredCall(first, 1, {"a": b"1"})
+
+
+async def test_a_batch_commits_the_calls_it_can_and_names_those_it_cannot(store: CallStore) -> None:
+    """One call's conflict is not its neighbours'."""
+    assert await store.commit([Change(CONNECTED, 0)]) == [True]
+    other = Call("2", state=State.CONNECTED)
+    assert await store.commit([Change(CONNECTED, 0), Change(other, 0)]) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds"),
+    [
+        (State.CONNECTED, EXPIRY_SECONDS),
+        (State.OFFERED, EXPIRY_SECONDS),
+        (State.ENDED, RETENTION_SECONDS),
+        (State.ABSENT, RETENTION_SECONDS),
+    ],
+)
+async def test_an_ended_call_is_kept_for_its_retention_and_a_live_one_until_it_idles(
+    redis: RedisClient, store: CallStore, state: State, seconds: int
+) -> None:
+    """A call that never was is kept like an ended one: its refusals are outcomes too."""
+    await store.commit([Change(Call("1", state=state), 0)])
+    assert seconds - 5 < await redis.ttl(store.key("1")) <= seconds
+
+
+async def test_a_key_that_holds_something_else_is_one_call_s_trouble(
+    redis: RedisClient, store: CallStore
+) -> None:
+    """The other calls of the batch load as ever."""
+    await redis.set(store.key("strange"), "not a hash")
+    await redis.hset(store.key("odd"), mapping={"version": "1", "state": "flying"})
+    stored = await store.load({"strange": [], "fine": [], "odd": []})
+    assert isinstance(stored["strange"], CorruptCall)
+    assert isinstance(stored["odd"], CorruptCall)
+    assert stored["fine"] == StoredCall(Call("fine"), 0, {})
+
+
+async def test_a_server_that_cannot_be_reached_is_unavailable_and_is_not_tried_again_inside() -> (
+    None
+):
+    """Retrying belongs to the pipeline, which knows what may be repeated."""
+    client = connect("redis://127.0.0.1:1/0")
+    with pytest.raises(StoreUnavailable):
+        await store_in(client).load({"1": []})
+    await client.aclose()
+
+
+async def test_a_script_cache_that_was_flushed_costs_nothing(
+    redis: RedisClient, store: CallStore
+) -> None:
+    """Scripts are sent whole, so no server has to remember them."""
+    await store.commit([Change(CONNECTED, 0)])
+    await redis.script_flush()
+    assert await store.commit([Change(CONNECTED, 1)]) == [True]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1", "redis+sentinel://127.0.0.1", "redis+magic://127.0.0.1", "redis"]
+)
+def test_a_url_that_is_none_of_redis_is_a_configuration_error(url: str) -> None:
+    """It names the variable."""
+    with pytest.raises(ConfigurationError, match="CALL_CONTROL_REDIS_URL"):
+        connect(url)
+
+
+async def test_calls_are_kept_in_a_single_server(store: CallStore) -> None:
+    """``redis://``."""
+    await check_that_calls_are_kept(store)

@@ -1,0 +1,159 @@
+"""What is declared at a real broker, and what happens when it does not fit."""
+
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractIncomingMessage
+from yarl import URL
+
+from deploy.local import Services
+from tests.harness import Installation, eventually, installation
+from worker.broker import connection as broker
+from worker.broker.topology import establish, remove, topology
+from worker.errors import TopologyMismatch
+from worker.names import Names
+
+PARTITIONS = 4
+
+
+@pytest.fixture
+async def connection(services: Services) -> AsyncIterator[aio_pika.abc.AbstractConnection]:
+    """A connection with all permissions."""
+    opened = await broker.connect(services.amqp_url, "topology tests")
+    yield opened
+    await broker.close(opened)
+
+
+@pytest.fixture
+async def names(connection: aio_pika.abc.AbstractConnection) -> AsyncIterator[Names]:
+    """A namespace of its own, emptied afterwards."""
+    made = Names(f"test-{secrets.token_hex(5)}")
+    yield made
+    await remove(connection, topology(made, PARTITIONS))
+
+
+@pytest.fixture
+async def modest(services: Services) -> AsyncIterator[str]:
+    """The URL of a user who may read and write but configure nothing."""
+    rabbitmq = services.rabbitmq
+    assert rabbitmq is not None, "users are made by rabbitmqctl"
+    user = f"modest-{secrets.token_hex(4)}"
+    rabbitmq.ctl("add_user", user, "modest")
+    rabbitmq.ctl("set_permissions", "-p", "/", user, "^$", ".*", ".*")
+    yield str(URL(services.amqp_url).with_user(user).with_password("modest"))
+    rabbitmq.ctl("delete_user", user)
+
+
+async def test_declaring_what_is_there_already_changes_nothing(
+    connection: aio_pika.abc.AbstractConnection, names: Names
+) -> None:
+    """So every worker declares at every start."""
+    for _ in range(3):
+        await establish(connection, topology(names, PARTITIONS))
+
+
+async def test_every_partition_gets_its_share_and_every_call_one_partition(
+    connection: aio_pika.abc.AbstractConnection, names: Names
+) -> None:
+    """The consistent-hash exchange spreads calls, and never one call."""
+    await establish(connection, topology(names, PARTITIONS))
+    channel = await connection.channel(publisher_confirms=True)
+    commands = await channel.get_exchange(names.commands)
+    for call in range(200):
+        for _ in range(2):
+            await commands.publish(aio_pika.Message(str(call).encode()), f"call-{call}")
+    partition_of: dict[bytes, set[str]] = {}
+
+    async def note(message: AbstractIncomingMessage) -> None:
+        tag = message.consumer_tag or ""
+        partition_of.setdefault(message.body, set()).add(tag)
+
+    for partition in range(PARTITIONS):
+        queue = await channel.get_queue(names.partition(partition))
+        await queue.consume(note, no_ack=True, consumer_tag=str(partition))
+    await eventually(lambda: len(partition_of) == 200, "every call has arrived")
+    assert all(len(partitions) == 1 for partitions in partition_of.values())
+    shares = Counter(partition for (partition,) in partition_of.values())
+    assert len(shares) == PARTITIONS
+    assert min(shares.values()) > 200 / PARTITIONS / 3
+
+
+async def test_a_queue_with_another_argument_is_an_error_that_names_it(
+    connection: aio_pika.abc.AbstractConnection, names: Names
+) -> None:
+    """Somebody declared a partition with a delivery limit of their own."""
+    channel = await connection.channel()
+    arguments = dict(topology(names, PARTITIONS).queues[-1].arguments)
+    await channel.declare_queue(
+        names.partition(1), durable=True, arguments={**arguments, "x-delivery-limit": 3}
+    )
+    with pytest.raises(TopologyMismatch, match=rf"x-delivery-limit.*{names.partition(1)}"):
+        await establish(connection, topology(names, PARTITIONS))
+
+
+async def test_an_exchange_of_another_type_is_an_error_that_names_it(
+    connection: aio_pika.abc.AbstractConnection, names: Names
+) -> None:
+    """Somebody declared the command exchange as a topic exchange."""
+    channel = await connection.channel()
+    await channel.declare_exchange(names.commands, "topic", durable=True)
+    with pytest.raises(TopologyMismatch, match=rf"type.*{names.commands}"):
+        await establish(connection, topology(names, PARTITIONS))
+
+
+async def test_without_permission_to_configure_a_complete_topology_is_enough(
+    connection: aio_pika.abc.AbstractConnection, names: Names, modest: str
+) -> None:
+    """An operator declares it once; workers only make sure that it is there."""
+    await establish(connection, topology(names, PARTITIONS))
+    other = await broker.connect(modest, "modest")
+    await establish(other, topology(names, PARTITIONS))
+    await broker.close(other)
+
+
+async def test_without_permission_to_configure_what_is_missing_is_named(
+    connection: aio_pika.abc.AbstractConnection, names: Names, modest: str
+) -> None:
+    """An operator left a partition out."""
+    await establish(connection, topology(names, PARTITIONS - 1))
+    other = await broker.connect(modest, "modest")
+    with pytest.raises(TopologyMismatch, match=names.partition(PARTITIONS - 1)):
+        await establish(other, topology(names, PARTITIONS))
+    await broker.close(other)
+
+
+async def test_installations_with_namespaces_of_their_own_share_a_broker(
+    services: Services,
+) -> None:
+    """A command in one is no business of the other."""
+    async with installation(services) as one, installation(services) as other:
+        for calls in (one, other):
+            await calls.start()
+            await calls.subscribe()
+        await one.ask("123XYZ", "hold")
+        await other.ask("123XYZ", "mute")
+        assert [event.headers["call_control"] for event in one.events] == ["hold"]
+        assert [event.headers["call_control"] for event in other.events] == ["mute"]
+
+
+async def test_a_command_that_exceeds_the_delivery_limit_is_dead_lettered_not_lost(
+    calls: Installation,
+) -> None:
+    """By the broker itself, at least once, with the reason in its x-death header."""
+    for worker in calls.workers:
+        await worker.terminate()
+    published = await calls.command("123XYZ", "hold")
+
+    async def refuse(message: AbstractIncomingMessage) -> None:
+        await message.nack(requeue=True)
+
+    channel = await calls.connection.channel()
+    for partition in range(calls.settings.partitions):
+        queue = await channel.get_queue(calls.names.partition(partition), ensure=False)
+        await queue.consume(refuse)
+    await eventually(lambda: len(calls.dead) == 1, "the command is a dead letter")
+    assert calls.dead[0].message_id == published.message_id
+    assert calls.dead[0].headers["x-first-death-reason"] == "delivery_limit"
