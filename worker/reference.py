@@ -1,0 +1,125 @@
+"""The reference tables, made from the code's own: ``python -m worker.reference`` renews them.
+
+A page holds them between a pair of comments, ``<!-- table NAME -->`` and ``<!-- end -->``.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from schemas.contract import OUTCOMES
+from worker.core.table import TABLE, Cell, Column, Rule
+from worker.names import Names
+from worker.settings import PREFIX, Settings
+
+_BLOCK: Final = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+_HEADINGS: Final = {
+    Column.ABSENT: "no such call",
+    Column.OFFERED: "offered",
+    Column.DIALING: "dialing, ringing",
+    Column.CONNECTED: "connected",
+    Column.HELD: "connected, held",
+    Column.ENDED: "ended",
+}
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def commands() -> str:
+    """Return the table of commands and events."""
+    return _markdown(
+        ["`call_control`", "fields besides `request_id`", "`event` in the body", "canonical event"],
+        (
+            [
+                f"`{row.command}`",
+                ", ".join(f"`{name}`" for name in row.fields) or "none",
+                f"`{row.documented}`",
+                f"`{row.event}`",
+            ]
+            for row in OUTCOMES
+        ),
+    )
+
+
+def transitions() -> str:
+    """Return the table of what each command does in each state."""
+    return _markdown(
+        ["", *(_HEADINGS[column] for column in Column)],
+        (
+            [f"`{command}`", *(_cell(cells[column]) for column in Column)]
+            for command, cells in TABLE.items()
+        ),
+    )
+
+
+def _cell(cell: Cell) -> str:
+    if cell.rule in (Rule.CONFLICT, Rule.NO_SUCH_CALL) or cell.event is None:
+        return cell.rule.value
+    text = f"`{cell.event}`"
+    if cell.rule is Rule.UNCHANGED:
+        text += ", unchanged"
+    return f"{text}; from another endpoint 409" if cell.from_offerer else text
+
+
+def settings() -> str:
+    """Return the table of settings."""
+    return _markdown(
+        ["variable", "default", "meaning"],
+        (
+            [f"`{PREFIX}{name.upper()}`", f"`{_default(field.default)}`", field.description or ""]
+            for name, field in Settings.model_fields.items()
+        ),
+    )
+
+
+def _default(value: object) -> str:
+    secret = getattr(value, "get_secret_value", None)
+    return str(secret() if secret else value) or " "
+
+
+def names() -> str:
+    """Return the table of what an installation has at RabbitMQ and in Redis."""
+    shown = Names()
+    return _markdown(
+        ["name", "what it is"],
+        [
+            [f"`{shown.commands}`", "consistent-hash exchange: commands and network reports in"],
+            [f"`{shown.partition(0)}` …", "its partitions: quorum queues, single active consumer"],
+            [f"`{shown.events}`", "topic exchange: events out"],
+            [f"`{shown.journal}`", "stream: every event of the last seven days"],
+            [f"`{shown.dead_letters}`", "fanout exchange, and the quorum queue behind it"],
+            [f"`{shown.call_prefix}<request_id>`", "Redis hash: a call's state and records"],
+            [f"`{shown.workers}`", "Redis sorted set: the workers' heartbeats"],
+            [f"`{shown.partition_count}`", "Redis string: the number of partitions in force"],
+        ],
+    )
+
+
+_TABLES: Final[dict[str, Callable[[], str]]] = {
+    table.__name__: table for table in (commands, transitions, settings, names)
+}
+
+
+def renewed(page: str) -> str:
+    """Return a page with its tables made anew.
+
+    Raises:
+        KeyError: It names a table that there is not.
+    """
+    return _BLOCK.sub(lambda found: found[1] + _TABLES[found[2]]() + found[3], page)
+
+
+def main() -> None:
+    """Renew the tables of the pages named on the command line."""
+    for path in map(Path, sys.argv[1:]):
+        path.write_text(renewed(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()
