@@ -1,0 +1,87 @@
+"""Single faults beyond restarts: a paused worker, a full subscriber, a spoilt call."""
+
+import asyncio
+import json
+import os
+import signal
+
+import aio_pika
+
+from tests.harness import Installation, eventually
+
+CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
+
+
+async def test_a_paused_worker_is_succeeded_and_spoils_nothing_when_it_wakes(
+    empty: Installation,
+) -> None:
+    """The broker drops it, another goes on, and what it still has in hand is not its any more."""
+    # RabbitMQ closes a connection after two silent heartbeats; the default would take longer.
+    empty.environment["CALL_CONTROL_AMQP_URL"] += "?heartbeat=2"
+    await empty.start(2)
+    await empty.subscribe()
+    first = [await empty.command(f"call-{n}", "call", **CALL) for n in range(50)]
+    for command in first:
+        await empty.answer(command)
+
+    paused = empty.workers[0]
+    os.kill(paused.pid, signal.SIGSTOP)
+    second = [await empty.command(f"call-{n}", "hold") for n in range(50)]
+    for command in second:
+        await empty.answer(command)
+    os.kill(paused.pid, signal.SIGCONT)
+    third = [await empty.command(f"call-{n}", "retrieve") for n in range(50)]
+    for command in third:
+        event = await empty.answer(command)
+        assert (event.content["status"], event.sequence) == (200, 3)
+    await eventually(lambda: paused.logged("session lost"), "it notices that it was dropped")
+    assert len({event.message_id for event in empty.events}) == 150
+
+
+async def test_a_full_queue_that_refuses_events_holds_them_until_it_takes_them(
+    calls: Installation,
+) -> None:
+    """Nothing is acknowledged that has not been published; the order is kept."""
+    channel = await calls.connection.channel()
+    full = await channel.declare_queue(
+        exclusive=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"}
+    )
+    await full.bind(calls.names.events, "call_held.#")
+    await calls.ask("123XYZ", "call", **CALL)
+    await calls.ask("123XYZ", "hold")
+    held = await calls.command("123XYZ", "hold")
+    last = await calls.command("123XYZ", "retrieve")
+    (worker,) = calls.workers
+    await eventually(lambda: worker.logged("event refused"), "the queue refuses")
+
+    await full.delete(if_empty=False)
+    await calls.answer(last)
+    first_copies = {event.message_id: event for event in reversed(calls.events)}
+    assert sorted(event.sequence for event in first_copies.values()) == [1, 2, 3, 4]
+    assert len(calls.answers(held.message_id)) >= 1
+
+
+async def test_a_call_that_cannot_be_read_costs_its_own_commands_and_no_others(
+    calls: Installation,
+) -> None:
+    """They get a 500 outside the sequence, and a dead letter each."""
+    await calls.redis.set(calls.names.call_prefix + "spoilt", "not a hash")
+    event = await calls.ask("spoilt", "hold")
+    assert (event.content["status"], event.sequence) == (500, 0)
+    await calls.until_dead(1)
+    assert json.loads(calls.dead[0].body) == {"call_control": "hold", "request_id": "spoilt"}
+    assert calls.dead[0].headers["status"] == 500
+    assert (await calls.ask("fine", "call", **CALL)).content["status"] == 200
+
+
+async def test_connections_closed_by_an_operator_are_opened_again(calls: Installation) -> None:
+    """The worker is back in a moment, by itself."""
+    rabbitmq = calls.services.rabbitmq
+    assert rabbitmq is not None, "connections are closed by rabbitmqctl"
+    (worker,) = calls.workers
+    await asyncio.to_thread(rabbitmq.ctl, "close_all_user_connections", "guest", "a test")
+    await eventually(lambda: worker.logged("session lost"), "the session is lost")
+    connection = await aio_pika.connect(calls.services.amqp_url)
+    calls.connection, calls.producer = connection, await connection.channel()
+    await calls.subscribe()
+    assert (await calls.ask("123XYZ", "call", **CALL)).content["status"] == 200
