@@ -1,0 +1,66 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test test-docker lint format lock clean
+
+PYTHON ?= python3
+PY := .venv/bin/python
+DEMO ?= .venv/bin/callctl demo
+WORKER ?= .venv/bin/callctl worker
+ARGS ?=
+
+UV_VERSION := 0.13.9
+COMPILE := $(PY) -m uv pip compile -q pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(ARGS)
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/ready ## Make .venv with everything that is locked
+
+demo: setup ## Run the demo against RabbitMQ and Redis of its own
+	@$(PY) -m deploy.local run -- $(DEMO)
+
+run: setup ## Run a worker against RabbitMQ and Redis of its own
+	@$(PY) -m deploy.local run -- $(WORKER)
+
+test: setup ## Run all tests (ARGS="-k word" to select)
+	$(PY) -m pytest $(ARGS)
+
+test-docker: setup ## Run what starts servers, and the demo, in containers (engine started if none answers)
+	CALL_CONTROL_SERVICES=docker $(PY) -m deploy.local engine -- sh -euc '\
+		$(PY) -m pytest $(wildcard tests/integration) tests/local $(ARGS); \
+		$(PY) -m deploy.local run -- $(DEMO)'
+
+lint: setup ## Check style and types
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+
+format: setup ## Format the code and fix what can be fixed
+	$(PY) -m ruff format
+	$(PY) -m ruff check --fix
+
+lock: setup ## Lock what pyproject.toml asks for (ARGS=--upgrade for newer releases)
+	@$(PY) -m pip install -qq uv==$(UV_VERSION)
+	@# The dev lock follows the worker's: tests run what is deployed.
+	$(COMPILE) -o deploy/locks/worker.txt
+	$(COMPILE) --group dev -c deploy/locks/worker.txt -o deploy/locks/dev.txt
+
+clean: ## Stop and remove everything that was made here
+	@if [ -x $(PY) ]; then $(PY) -m deploy.local clean; fi
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/ready: pyproject.toml deploy/locks/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'error: needs Python 3.11 or newer; name one with make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+			&& echo 'setup: installing python3-venv' \
+			&& apt-get update -qq && apt-get install -qqy python3-venv >/dev/null; } \
+		|| { echo 'error: this Python cannot make environments; on Debian: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'setup: making .venv'
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@echo 'setup: installing the locked packages'
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r deploy/locks/dev.txt
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

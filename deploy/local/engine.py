@@ -1,0 +1,165 @@
+"""A private Docker engine for a machine that has none: Debian's, with images made locally.
+
+The images carry the official names and behave like the official ones, so that testcontainers
+and compose run for real where nothing can be pulled. What the engine changes outside its own
+directory (the bridge, the packet filter, forwarding) is put back when it stops.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy.local import docker, network, rootfs
+from deploy.local.cleaning import sweep
+from deploy.local.errors import CommandFailedError, NoProviderError
+from deploy.local.probes import docker_answers
+from deploy.local.process import Process, run
+from deploy.local.services import Progress
+from deploy.local.session import CACHE, session, termination_unwinds, uninterrupted
+
+IMAGES = Path(__file__).parent / "images"
+
+#: The Debian tree as an image.
+_BASE = "call-control/debian:13"
+
+#: Seconds until the engine answers.
+_START_TIMEOUT = 60.0
+
+#: Seconds for the engine to end its containers and itself.
+_STOP_TIMEOUT = 60.0
+
+#: Seconds to make one image.
+_BUILD_TIMEOUT = 300.0
+
+#: Bytes of a directory's path that leave room for the engine's Unix sockets below it: the
+#: kernel's limit is 107.
+_DIRECTORY_MAX = 60
+
+_POLICY = Path("/usr/sbin/policy-rc.d")
+
+
+@contextlib.contextmanager
+def engine(progress: Progress) -> Iterator[dict[str, str]]:
+    """Yield the variables with which docker clients find an engine.
+
+    Raises:
+        NoProviderError: none answers, and none can be started on this machine.
+        ServicesError: the private engine or its images failed.
+    """
+    reason = docker.missing()
+    if reason is None:
+        yield {}
+        return
+    impossible = rootfs.missing()
+    if impossible:
+        raise NoProviderError(f"{reason}; starting one here {impossible}")
+    with termination_unwinds():
+        sweep()
+        root = rootfs.ensure(progress)
+        _install(progress)
+        with _private_engine(root, progress) as variables:
+            yield variables
+
+
+@contextlib.contextmanager
+def _private_engine(root: Path, progress: Progress) -> Iterator[dict[str, str]]:
+    with (
+        rootfs.locked(CACHE / "engine.lock"),
+        session() as directory,
+        _network_put_back(directory),
+        _daemon(directory, progress) as address,
+    ):
+        variables = {"DOCKER_HOST": address, "TESTCONTAINERS_RYUK_DISABLED": "true"}
+        _make_images(root, dict(os.environ) | variables, progress)
+        yield variables
+
+
+def _install(progress: Progress) -> None:
+    packages = [] if shutil.which("dockerd") and shutil.which("docker") else ["docker.io"]
+    if docker.compose_command() is None:
+        packages.append("docker-compose")
+    if packages:
+        progress(f"installing {' and '.join(packages)}")
+        with _services_stay_down():
+            rootfs.apt_install(*packages)
+
+
+@contextlib.contextmanager
+def _services_stay_down() -> Iterator[None]:
+    """Keep a package from starting its service: Debian asks policy-rc.d, 101 is no."""
+    if _POLICY.exists():
+        yield
+        return
+    _POLICY.write_text("#!/bin/sh\nexit 101\n")
+    _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        _POLICY.unlink()
+
+
+@contextlib.contextmanager
+def _daemon(directory: Path, progress: Progress) -> Iterator[str]:
+    progress("starting a private Docker engine")
+    with contextlib.ExitStack() as cleaning:
+        place = directory
+        if len(os.fsencode(directory)) > _DIRECTORY_MAX:
+            short = tempfile.TemporaryDirectory(prefix="call-control-")
+            place = Path(cleaning.enter_context(short))
+        address = f"unix://{place}/docker.sock"
+        command = [
+            # The containers' mounts live and die with the engine.
+            *("unshare", "--mount", "dockerd", "--host", address),
+            *("--data-root", str(CACHE / "docker")),
+            *("--exec-root", str(place / "exec")),
+            *("--pidfile", str(directory / "dockerd.number")),
+        ]
+        daemon = Process("dockerd", command, os.environ, directory)
+        daemon.spawn()
+        try:
+            daemon.wait_ready(lambda: docker_answers(f"{place}/docker.sock"), _START_TIMEOUT)
+            yield address
+        finally:
+            with uninterrupted():
+                _remove_containers(address)
+                daemon.stop(_STOP_TIMEOUT)
+
+
+def _remove_containers(address: str) -> None:
+    client = ["docker", "--host", address]
+    with contextlib.suppress(CommandFailedError):
+        containers = run([*client, "ps", "-aq"], timeout=30).split()
+        if containers:
+            run([*client, "rm", "-fv", *containers], timeout=_STOP_TIMEOUT)
+
+
+def _make_images(root: Path, env: dict[str, str], progress: Progress) -> None:
+    progress("making the images rabbitmq:4-management and redis:8 from Debian's packages")
+    if not run(["docker", "images", "-q", _BASE], timeout=30, env=env).strip():
+        _import(root, env)
+    for image in (docker.RABBITMQ_IMAGE, docker.REDIS_IMAGE):
+        context = IMAGES / image.partition(":")[0]
+        command = ["docker", "build", "-q", "-t", image, "--build-arg", f"BASE={_BASE}"]
+        # The newer builder is a plugin of its own, which the server's package lacks.
+        run([*command, str(context)], timeout=_BUILD_TIMEOUT, env=env | {"DOCKER_BUILDKIT": "0"})
+
+
+def _import(root: Path, env: dict[str, str]) -> None:
+    excluded = [f"--exclude=./{each}/*" for each in ("proc", "dev", "sys", "mnt", "var/cache/apt")]
+    with tempfile.NamedTemporaryFile(dir=CACHE, suffix=".tar") as archive:
+        tar = ["tar", "-C", str(root), "--numeric-owner", *excluded, "-cf", archive.name, "."]
+        run(tar, timeout=_BUILD_TIMEOUT)
+        run(["docker", "import", archive.name, _BASE], timeout=_BUILD_TIMEOUT, env=env)
+
+
+@contextlib.contextmanager
+def _network_put_back(directory: Path) -> Iterator[None]:
+    network.remember(directory)
+    try:
+        yield
+    finally:
+        with uninterrupted():
+            network.put_back(directory)

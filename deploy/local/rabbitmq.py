@@ -1,0 +1,166 @@
+"""A private RabbitMQ node with an epmd of its own."""
+
+import secrets
+import shutil
+import signal
+from pathlib import Path
+
+from deploy.local.probes import epmd_answers, rabbitmq_answers
+from deploy.local.process import Process, free_port, run
+from deploy.local.runtime import Runtime
+
+CONFIG = Path(__file__).parent.parent / "rabbitmq"
+
+#: Seconds until epmd answers; it has nothing to load.
+_EPMD_TIMEOUT = 10.0
+
+#: Seconds until it takes connections, replaying its log included.
+_START_TIMEOUT = 60.0
+
+#: Seconds a clean shutdown may take.
+_STOP_TIMEOUT = 30.0
+
+#: Seconds one rabbitmqctl command may take.
+_CTL_TIMEOUT = 60.0
+
+#: Debian's command of the same name in /usr/sbin switches to the user rabbitmq, who cannot
+#: read a private node's directory; the script behind it runs as whoever starts it.
+SCRIPTS = "/usr/lib/rabbitmq/bin"
+
+_PRIVATE_CONFIG = """
+listeners.tcp.1 = 127.0.0.1:{amqp}
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {management}
+"""
+
+#: Distribution, which rabbitmqctl uses, listens on all interfaces unless told otherwise.
+_LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
+
+
+class RabbitMQProcess:
+    """rabbitmq-server on free ports, with its data below ``directory``.
+
+    epmd, Erlang's port mapper, is started here too, on a port of its own. Left to Erlang, the
+    first node would start a shared one that outlives it and listens on all interfaces.
+    """
+
+    def __init__(self, runtime: Runtime, directory: Path) -> None:
+        directory.mkdir(parents=True)
+        self._runtime = runtime
+        self._directory = directory
+        self.port, self.management_port, epmd_port, distribution_port = (
+            free_port() for _ in range(4)
+        )
+        shared = (CONFIG / "rabbitmq.conf").read_text()
+        private = _PRIVATE_CONFIG.format(amqp=self.port, management=self.management_port)
+        (directory / "rabbitmq.conf").write_text(shared + private)
+        shutil.copy(CONFIG / "enabled_plugins", directory / "enabled_plugins")
+        cookie = directory / ".erlang.cookie"
+        cookie.write_text(secrets.token_hex(16))
+        cookie.chmod(0o400)
+
+        home = runtime.path(directory)
+        node = f"call_control_{self.port}@localhost"
+        self._env = runtime.environment() | {
+            "HOME": home,
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(epmd_port),
+            "RABBITMQ_CONFIG_FILE": f"{home}/rabbitmq.conf",
+            "RABBITMQ_CONF_ENV_FILE": f"{home}/none",
+            "RABBITMQ_CTL_ERL_ARGS": _LOOPBACK,
+            "RABBITMQ_DIST_PORT": str(distribution_port),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{home}/enabled_plugins",
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_LOG_BASE": f"{home}/log",
+            "RABBITMQ_MNESIA_BASE": f"{home}/data",
+            "RABBITMQ_NODENAME": node,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _LOOPBACK,
+            # The script then becomes the Erlang VM instead of a parent that waits for it.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
+        epmd = ["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"]
+        server = [runtime.program(f"{SCRIPTS}/rabbitmq-server", "rabbitmq-server")]
+        self._epmd = Process("epmd", runtime.command(epmd, directory), self._env, directory)
+        self._node = Process("rabbitmq", runtime.command(server, directory), self._env, directory)
+        self._epmd_port = epmd_port
+
+    @property
+    def url(self) -> str:
+        """The address for clients."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    @property
+    def management_url(self) -> str:
+        """The address of the HTTP API and UI."""
+        return f"http://guest:guest@127.0.0.1:{self.management_port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists."""
+        return self._node.running
+
+    def begin(self) -> None:
+        """Start without waiting for the node."""
+        if not self._epmd.running:
+            self._epmd.spawn()
+            # A node that finds none starts one itself.
+            self._epmd.wait_ready(lambda: epmd_answers(self._epmd_port), _EPMD_TIMEOUT)
+        if not self.running:
+            self._node.spawn()
+
+    def wait(self) -> None:
+        """Wait until it greets AMQP clients, which it does once its plugins run.
+
+        Raises:
+            ServerFailedError: it did not.
+        """
+        self._node.wait_ready(lambda: rabbitmq_answers(self.port), _START_TIMEOUT)
+
+    def start(self) -> None:
+        """Start and wait until it takes connections; see ``services.Server``."""
+        self.begin()
+        self.wait()
+
+    def stop(self) -> None:
+        """Shut down cleanly, epmd last."""
+        self._node.stop(_STOP_TIMEOUT)
+        self._epmd.stop(grace=5)
+
+    def kill(self) -> None:
+        """End as a crash would; epmd stays, as on a machine where only the broker crashed."""
+        self._node.kill()
+
+    def discard(self) -> None:
+        """End everything at once, data no longer wanted."""
+        self._node.kill()
+        self._epmd.kill()
+
+    def restart(self) -> None:
+        """Stop and start."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze."""
+        self._node.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+        self._node.send(signal.SIGCONT)
+
+    def log(self) -> str:
+        """Return the end of the log."""
+        return self._node.log()
+
+    def ctl(self, *args: str) -> str:
+        """Return what ``rabbitmqctl`` prints; see ``services.Broker``."""
+        port = free_port()
+        env = self._env | {
+            "RABBITMQ_CTL_DIST_PORT_MIN": str(port),
+            "RABBITMQ_CTL_DIST_PORT_MAX": str(port),
+        }
+        # Only the node runs these: the command line tools would start a second one.
+        del env["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"], env["RABBITMQ_DIST_PORT"]
+        program = self._runtime.program(f"{SCRIPTS}/rabbitmqctl", "rabbitmqctl")
+        command = self._runtime.command([program, "--quiet", *args], self._directory)
+        return run(command, timeout=_CTL_TIMEOUT, env=env)

@@ -1,0 +1,89 @@
+"""A private redis-server."""
+
+import shutil
+import signal
+from pathlib import Path
+
+from deploy.local.probes import redis_answers
+from deploy.local.process import Process, free_port
+from deploy.local.runtime import Runtime
+
+CONFIG = Path(__file__).parent.parent / "redis" / "redis.conf"
+
+#: Seconds until it answers, loading its log included.
+_START_TIMEOUT = 30.0
+
+#: Seconds a clean shutdown may take.
+_STOP_TIMEOUT = 20.0
+
+
+class RedisProcess:
+    """redis-server on a free port, with its data below ``directory``."""
+
+    def __init__(self, runtime: Runtime, directory: Path) -> None:
+        directory.mkdir(parents=True)
+        shutil.copy(CONFIG, directory / "redis.conf")
+        self.port = free_port()
+        home = runtime.path(directory)
+        command = [
+            "redis-server",
+            f"{home}/redis.conf",
+            *("--port", str(self.port)),
+            *("--bind", "127.0.0.1"),
+            *("--dir", home),
+        ]
+        env = runtime.environment()
+        self._process = Process("redis", runtime.command(command, directory), env, directory)
+
+    @property
+    def url(self) -> str:
+        """The address for clients."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists."""
+        return self._process.running
+
+    def begin(self) -> None:
+        """Start without waiting, so that RabbitMQ can start meanwhile."""
+        if not self.running:
+            self._process.spawn()
+
+    def wait(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            ServerFailedError: it did not.
+        """
+        self._process.wait_ready(lambda: redis_answers(self.port), _START_TIMEOUT)
+
+    def start(self) -> None:
+        """Start and wait until it answers; see ``services.Server``."""
+        self.begin()
+        self.wait()
+
+    def stop(self) -> None:
+        """Shut down cleanly."""
+        self._process.stop(_STOP_TIMEOUT)
+
+    def kill(self) -> None:
+        """End as a crash would."""
+        self._process.kill()
+
+    def restart(self) -> None:
+        """Stop and start."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze."""
+        self._process.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+        self._process.send(signal.SIGCONT)
+
+    def log(self) -> str:
+        """Return the end of the log."""
+        return self._process.log()

@@ -1,0 +1,128 @@
+"""A Debian 13 root file system with RabbitMQ and Redis, unpacked beside the repository's caches.
+
+Nothing else on the system changes: no service is installed, enabled or started.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from deploy.local.errors import CommandFailedError
+from deploy.local.process import Process, run, wait_until
+from deploy.local.services import Progress
+from deploy.local.session import CACHE, session
+
+_RELEASE = "trixie"
+_PACKAGES = ("rabbitmq-server", "redis-server")
+
+#: Seconds for unpacking; 20 are usual, a slow mirror takes minutes.
+_BUILD_TIMEOUT = 900.0
+
+#: Seconds for an update of apt's lists or the installation of one package.
+_APT_TIMEOUT = 600.0
+
+
+def missing() -> str | None:
+    """Return what keeps this machine from unpacking and running the tree, or None."""
+    if shutil.which("apt-get") is None:
+        return "needs Debian or a relative of it"
+    if os.geteuid() != 0:
+        return "needs root (for chroot)"
+    return None
+
+
+def ensure(progress: Progress) -> Path:
+    """Return the root file system, unpacking it first where it is not there yet.
+
+    Raises:
+        CommandFailedError: apt or mmdebstrap failed; carries the end of what it said.
+    """
+    root = CACHE / "rootfs"
+    if root.exists():
+        return root
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with locked(CACHE / "rootfs.lock"):
+        if root.exists():
+            return root
+        if not shutil.which("mmdebstrap"):
+            progress("installing mmdebstrap")
+            apt_install("mmdebstrap")
+        progress(f"unpacking Debian {_RELEASE} with RabbitMQ and Redis (once, 250 MB)")
+        with session() as directory:
+            _unpack(directory / "rootfs", directory)
+            (directory / "rootfs").rename(root)
+    return root
+
+
+def apt_install(*packages: str) -> None:
+    """Install Debian packages.
+
+    Raises:
+        CommandFailedError: apt-get failed.
+    """
+    env = dict(os.environ) | {"DEBIAN_FRONTEND": "noninteractive"}
+    run(["apt-get", "update", "-q"], timeout=_APT_TIMEOUT, env=env)
+    wait = f"DPkg::Lock::Timeout={_APT_TIMEOUT:.0f}"
+    command = ["apt-get", "install", "-qy", "-o", wait, "--no-install-recommends", *packages]
+    run(command, timeout=_APT_TIMEOUT, env=env)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock; the kernel drops it with the process that holds it.
+
+    Raises:
+        CommandFailedError: another process held it for longer than a build may take.
+    """
+    with path.open("w") as lock:
+        if not wait_until(lambda: _acquired(lock), _BUILD_TIMEOUT):
+            raise CommandFailedError(f"{path} stays locked by another process")
+        yield
+
+
+def _acquired(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _unpack(target: Path, directory: Path) -> None:
+    # apt reads what it has loaded as a user of its own.
+    directory.chmod(0o711)
+    command = [
+        # In namespaces of its own, whatever ends this ends all of it, mounts included.
+        *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        "mmdebstrap",
+        "--variant=minbase",
+        # A mirror that is a snapshot has release files older than their validity.
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+        f"--include={','.join(_PACKAGES)}",
+        _RELEASE,
+        str(target),
+        _mirror(),
+    ]
+    Process("mmdebstrap", command, os.environ, directory).finish(_BUILD_TIMEOUT)
+    # The node is called something@localhost; minbase leaves the file out.
+    (target / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
+
+
+def _mirror() -> str:
+    for attempt in range(2):
+        if attempt:
+            run(["apt-get", "update", "-q"], timeout=_APT_TIMEOUT)
+        found = run(
+            [
+                *("apt-get", "indextargets", "--format", "$(REPO_URI)"),
+                *("Created-By: Packages", "Label: Debian"),
+            ],
+            timeout=60,
+        ).split()
+        if found:
+            return found[0]
+    raise CommandFailedError("apt knows no Debian mirror; see /etc/apt/sources.list")

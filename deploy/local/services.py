@@ -1,0 +1,67 @@
+"""What a provider hands out: addresses, and handles to disturb the servers behind them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+#: ``tests`` and ``run`` read different variables, so that a test never meets a real broker.
+Purpose = Literal["tests", "run"]
+
+#: Called with one short line whenever something takes long.
+Progress = Callable[[str], None]
+
+
+class Server(Protocol):
+    """A server that was started here. Its port, its data and its log outlive a restart."""
+
+    def start(self) -> None:
+        """Start it and return once it answers; does nothing while it runs.
+
+        Raises:
+            ServerFailedError: it ended or did not answer in time; carries the end of its log.
+        """
+
+    def stop(self) -> None:
+        """Shut it down cleanly and return once it is gone; resumes it first when paused."""
+
+    def kill(self) -> None:
+        """End it as a crash would, with SIGKILL, and return once it is gone."""
+
+    def restart(self) -> None:
+        """``stop`` and ``start``."""
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open, nothing answers."""
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+
+    @property
+    def running(self) -> bool:
+        """Whether its process exists; a paused server runs."""
+
+    def log(self) -> str:
+        """Return the end of its log."""
+
+
+class Broker(Server, Protocol):
+    """RabbitMQ."""
+
+    def ctl(self, *args: str) -> str:
+        """Run ``rabbitmqctl`` on it and return what it prints.
+
+        Raises:
+            CommandFailedError: it refused, or took longer than a minute.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """RabbitMQ and Redis, ready for use. The handles are None when URLs named the servers."""
+
+    provider: str
+    amqp_url: str
+    redis_url: str
+    management_url: str | None = None
+    rabbitmq: Broker | None = None
+    redis: Server | None = None
