@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-docker lint format lock clean
+.PHONY: help setup demo run test test-docker lint docs format lock clean
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -34,6 +34,9 @@ lint: setup ## Check style and types
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
+
+docs: setup ## Renew the tables that the pages take from the code
+	$(PY) -m worker.reference README.md schemas/README.md
 
 format: setup ## Format the code and fix what can be fixed
 	$(PY) -m ruff format

@@ -75,13 +75,11 @@ FailureStatus = Annotated[
 ]
 
 Reason = Annotated[
-    str,
-    StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f]*$"),
+    Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00-\x1f]*$")] | None,
     Field(description="at most 256 characters, none of them a control character"),
 ]
 
 ActionId = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=SHORT_STRING_BYTES),
+    Annotated[str, StringConstraints(min_length=1, max_length=SHORT_STRING_BYTES)] | None,
     Field(description="the id of the action it answers, 1 to 255 characters"),
 ]

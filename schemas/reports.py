@@ -5,7 +5,14 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from schemas.contract import ReportName
-from schemas.fields import ActionId, Address, FailureStatus, Reason, RequestId, Status
+from schemas.fields import (
+    ActionId,
+    Address,
+    FailureStatus,
+    Reason,
+    RequestId,
+    Status,
+)
 
 
 class _Report(BaseModel):
@@ -20,9 +27,9 @@ class _Report(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     request_id: RequestId
-    action_id: ActionId | None = None
+    action_id: ActionId = None
     status: Status = 200
-    reason: Reason | None = None
+    reason: Reason = None
 
 
 class Offered(_Report):

@@ -12,9 +12,12 @@ from typing import Final
 import structlog
 from pamqp.common import FieldValue
 
+from schemas.contract import reason_phrase
 from schemas.events import Event, Request, stable_id
+from schemas.reports import Report
 from schemas.wire import Malformed, read
 from worker.broker.inbox import Delivery
+from worker.broker.messages import without_digits
 from worker.core.call import Call
 from worker.core.messages import Decision, Message
 from worker.core.transitions import refuse
@@ -23,6 +26,9 @@ from worker.store.calls import Change, StoredCall
 from worker.store.codec import Record, decode_record, encode_record
 
 Decide = Callable[[Call, Message], Decision]
+
+_MALFORMED: Final = 400
+_BUG: Final = 500
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -74,7 +80,7 @@ def read_delivery(delivery: Delivery) -> Item:
     body = reading.body
     properties = delivery.properties
     message_id = properties.message_id
-    record_id = message_id or f"~{stable_id(delivery.body.decode(errors='replace'))}"
+    record_id = message_id or _content_id(delivery)
     request = Request(
         id=record_id,
         call_control=getattr(body, "call_control", None),
@@ -93,6 +99,16 @@ def read_delivery(delivery: Delivery) -> Item:
     )
 
 
+def _content_id(delivery: Delivery) -> str:
+    """Identify a message that has no id by what it says, apart from any digits.
+
+    The id is stored, and events' ids derive from it: digits could be found out from it by trying.
+    """
+    properties = delivery.properties
+    content = without_digits(delivery.body).decode(errors="replace")
+    return f"~{stable_id(content, str(properties.correlation_id), str(properties.timestamp))}"
+
+
 def _traceparent(headers: Mapping[str, FieldValue]) -> str | None:
     value = headers.get("traceparent")
     return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
@@ -102,7 +118,7 @@ def unanswerable(item: Item, at: int) -> Outcome:
     """Return the outcome of a body that names no call: a dead letter and no event."""
     body = item.message.body
     reason = body.reason if isinstance(body, Malformed) else "Bad Request"
-    return Outcome(item, (), at, status=400, dead_reason=reason)
+    return Outcome(item, (), at, _MALFORMED, reason)
 
 
 def fold(
@@ -172,18 +188,18 @@ class _Folding:
             message = replace(message, request=numbered)
         try:
             decision = self._decide(self._call, message)
-            fault = None
         except Exception as error:  # noqa: BLE001 - a bug costs this command, not its partition
             _log.exception("decision failed", request_id=self._call.request_id)
-            fault = f"Internal Error: {type(error).__name__}"
-            decision = refuse(self._call, message, 500, "Internal Error")
+            reason = f"{reason_phrase(_BUG)}: {type(error).__name__}"
+            if isinstance(message.body, Report):
+                return Outcome(item, (), self._at, _BUG, reason)
+            decision = refuse(self._call, message, _BUG, reason)
         if decision.events or decision.call != self._call:
             record = Record(self._at, _name(message), decision.events)
             value = encode_record(record, message.request)
             self._records[item.record_id] = self._new[item.record_id] = value
         self._call = decision.call
-        outcome = _outcome(item, decision.events, self._at)
-        return replace(outcome, status=500, dead_reason=fault) if fault else outcome
+        return _outcome(item, decision.events, self._at)
 
 
 def _numbered(request: Request, sequence: int) -> Request:
@@ -198,16 +214,23 @@ def _name(message: Message) -> str:
 def _outcome(item: Item, events: tuple[Event, ...], at: int) -> Outcome:
     body = item.message.body
     if isinstance(body, Malformed):
-        return Outcome(item, events, at, status=400, dead_reason=body.reason)
+        return Outcome(item, events, at, _MALFORMED, body.reason)
+    if not isinstance(body, Report):
+        # The network's own 500s come with reports: a command that meets one at once met a bug.
+        for event in events:
+            if event.status == _BUG:
+                return Outcome(item, events, at, _BUG, event.reason)
     return Outcome(item, events, at)
 
 
 def _outcome_of_corruption(item: Item, at: int) -> Outcome:
     """Answer a command whose call cannot be read; no sequence can be given, so it is 0."""
-    reason = "Internal Error: the stored call cannot be read"
-    decision = refuse(Call(item.request_id or ""), item.message, 500, reason)
+    reason = f"{reason_phrase(_BUG)}: the stored call cannot be read"
+    if isinstance(item.message.body, Report):
+        return Outcome(item, (), at, _BUG, reason)
+    decision = refuse(Call(item.request_id or ""), item.message, _BUG, reason)
     events = tuple(replace(event, sequence=0) for event in decision.events)
-    return Outcome(item, events, at, status=500, dead_reason=reason)
+    return Outcome(item, events, at, _BUG, reason)
 
 
 def by_call(items: Iterable[Item]) -> dict[str, list[Item]]:

@@ -90,7 +90,9 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _heartbeats_outpace_their_lapse(self) -> "Settings":
         if self.lapse_seconds < 2 * self.heartbeat_seconds:
-            raise ValueError("lapse_seconds must be at least twice heartbeat_seconds")
+            raise ValueError(
+                f"{PREFIX}LAPSE_SECONDS must be at least twice {PREFIX}HEARTBEAT_SECONDS"
+            )
         return self
 
     @classmethod

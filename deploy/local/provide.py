@@ -10,9 +10,10 @@ from deploy.local import docker, path, rootfs
 from deploy.local.cleaning import sweep
 from deploy.local.errors import NoProviderError, ServicesError
 from deploy.local.private import private_servers
-from deploy.local.runtime import ChrootRuntime, HostRuntime
+from deploy.local.redis import RedisProcess
+from deploy.local.runtime import ChrootRuntime, HostRuntime, Runtime
 from deploy.local.services import Progress, Purpose, Services
-from deploy.local.session import termination_unwinds
+from deploy.local.session import session, termination_unwinds, uninterrupted
 
 #: Forces one provider, by its name.
 FORCE = "CALL_CONTROL_SERVICES"
@@ -22,6 +23,10 @@ ADDRESSES: Mapping[Purpose, tuple[str, str]] = {
     "run": ("CALL_CONTROL_AMQP_URL", "CALL_CONTROL_REDIS_URL"),
     "tests": ("CALL_CONTROL_TEST_AMQP_URL", "CALL_CONTROL_TEST_REDIS_URL"),
 }
+
+
+def _silent(line: str) -> None:
+    del line
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,6 @@ PROVIDERS = (
 )
 
 
-def _silent(line: str) -> None:
-    del line
-
-
 @contextlib.contextmanager
 def provide(purpose: Purpose, progress: Progress = _silent) -> Iterator[Services]:
     """Yield running servers and stop what was started here when the block is left.
@@ -75,6 +76,39 @@ def provide(purpose: Purpose, progress: Progress = _silent) -> Iterator[Services
         sweep()
         with provider.servers(purpose, progress) as services:
             yield services
+
+
+@contextlib.contextmanager
+def redis_server(*options: str, progress: Progress = _silent) -> Iterator[RedisProcess]:
+    """Yield one more redis-server, such as a Sentinel or a cluster's node; stop it afterwards.
+
+    It is a process of this machine even where a Docker engine provides the rest.
+
+    Args:
+        options: redis-server's own, such as ``--cluster-enabled``, ``yes``.
+        progress: Called with a line when something takes long.
+
+    Raises:
+        NoProviderError: neither PATH nor a Debian tree has it.
+        ServerFailedError: it did not start; carries the end of its log.
+    """
+    with termination_unwinds(), session() as directory:
+        server = RedisProcess(_runtime(progress), directory / "redis", *options)
+        try:
+            server.start()
+            yield server
+        finally:
+            with uninterrupted():
+                server.kill()
+
+
+def _runtime(progress: Progress) -> Runtime:
+    if path.missing() is None:
+        return HostRuntime()
+    reason = rootfs.missing()
+    if reason is not None:
+        raise NoProviderError(f"no redis-server: {path.missing()}; {reason}")
+    return ChrootRuntime(rootfs.ensure(progress))
 
 
 def _named(purpose: Purpose) -> Services | None:

@@ -18,9 +18,15 @@ _STOP_TIMEOUT = 20.0
 
 
 class RedisProcess:
-    """redis-server on a free port, with its data below ``directory``."""
+    """redis-server on a free port, with its data below ``directory``.
 
-    def __init__(self, runtime: Runtime, directory: Path) -> None:
+    Args:
+        runtime: Where the program comes from.
+        directory: Where its configuration, data and log are; made here.
+        options: Further options, such as ``--sentinel``.
+    """
+
+    def __init__(self, runtime: Runtime, directory: Path, *options: str) -> None:
         directory.mkdir(parents=True)
         shutil.copy(CONFIG, directory / "redis.conf")
         self.port = free_port()
@@ -31,6 +37,7 @@ class RedisProcess:
             *("--port", str(self.port)),
             *("--bind", "127.0.0.1"),
             *("--dir", home),
+            *options,
         ]
         env = runtime.environment()
         self._process = Process("redis", runtime.command(command, directory), env, directory)

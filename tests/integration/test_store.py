@@ -1,15 +1,17 @@
 """Calls in a real Redis: compare-and-set, records, retention."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 
 import pytest
 
-from deploy.local import Services
+from deploy.local import Services, redis_server
 from schemas.contract import EventName
 from schemas.events import Event, Request
 from worker.core.call import Call, State
-from worker.errors import ConfigurationError, CorruptCall, StoreUnavailable
+from worker.errors import ConfigurationError, CorruptCall, PartitionMismatch, StoreUnavailable
+from worker.membership import Heartbeat, claim_partition_count
 from worker.store import CallStore, Change, Record, RedisClient, StoredCall, connect
 from worker.store.codec import decode_record, encode_record
 
@@ -166,3 +168,68 @@ def test_a_url_that_is_none_of_redis_is_a_configuration_error(url: str) -> None:
 async def test_calls_are_kept_in_a_single_server(store: CallStore) -> None:
     """``redis://``."""
     await check_that_calls_are_kept(store)
+
+
+async def test_calls_are_kept_in_a_cluster() -> None:
+    """``redis+cluster://``: the pipelines of a batch go to the nodes that have its calls."""
+    options = ("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
+    with redis_server(*options) as node:
+        single = connect(node.url)
+        await single.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        for _ in range(100):
+            if b"cluster_state:ok" in await single.execute_command("CLUSTER", "INFO"):
+                break
+            await asyncio.sleep(0.1)
+        await single.aclose()
+        cluster = connect(f"redis+cluster://127.0.0.1:{node.port}")
+        await check_that_calls_are_kept(store_in(cluster))
+        await check_that_workers_are_seen(cluster)
+        await cluster.aclose()
+
+
+async def test_calls_are_kept_behind_sentinel() -> None:
+    """``redis+sentinel://``: Sentinel says who the primary is."""
+    with redis_server() as primary, redis_server("--sentinel") as sentinel:
+        client = connect(sentinel.url)
+        await client.execute_command(
+            "SENTINEL", "MONITOR", "calls", "127.0.0.1", str(primary.port), "1"
+        )
+        await client.aclose()
+        found = connect(f"redis+sentinel://127.0.0.1:{sentinel.port}/calls/3")
+        await check_that_calls_are_kept(store_in(found))
+        await check_that_workers_are_seen(found)
+        await found.aclose()
+
+
+async def check_that_workers_are_seen(redis: RedisClient) -> None:
+    """Beat, be seen, leave: what membership needs of every kind of Redis."""
+    key = f"test-{secrets.token_hex(6)}.workers"
+    one, other = (Heartbeat(redis, key=key, worker=name, lapse_seconds=30) for name in "ab")
+    assert await one.beat() == {"a"}
+    assert await other.others() == {"a"}
+    assert await other.beat() == {"a", "b"}
+    await one.leave()
+    assert await other.others() == {"b"}
+
+
+async def test_a_heartbeat_counts_until_it_lapses(redis: RedisClient) -> None:
+    """By Redis' clock; a worker that does not beat is gone after its lapse."""
+    key = f"test-{secrets.token_hex(6)}.workers"
+    await check_that_workers_are_seen(redis)
+    one = Heartbeat(redis, key=key, worker="a", lapse_seconds=0.2)
+    other = Heartbeat(redis, key=key, worker="b", lapse_seconds=0.2)
+    assert await one.beat() == {"a"}
+    await asyncio.sleep(0.3)
+    assert await other.beat() == {"b"}
+
+
+async def test_the_number_of_partitions_is_agreed_on_by_the_first_and_kept(
+    redis: RedisClient,
+) -> None:
+    """A worker with another number would leave commands in queues that nobody consumes."""
+    key = f"test-{secrets.token_hex(6)}.partitions"
+    await claim_partition_count(redis, key, 64)
+    await claim_partition_count(redis, key, 64)
+    with pytest.raises(PartitionMismatch, match="8 is set, but 64 is in force"):
+        await claim_partition_count(redis, key, 8)
+    await redis.delete(key)

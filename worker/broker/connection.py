@@ -62,10 +62,17 @@ async def connect(url: str, name: str) -> AbstractConnection:
         raise ConfigurationError("CALL_CONTROL_AMQP_URL: expected amqp:// or amqps:// and a host")
     if "heartbeat" not in target.query:
         target = target.update_query(heartbeat=str(_HEARTBEAT_SECONDS))
-    async with broker_errors("connecting"):
-        return await aio_pika.connect(
-            target, client_properties={"connection_name": name, "capabilities": {**_CAPABILITIES}}
-        )
+    connection = aio_pika.Connection(
+        target, client_properties={"connection_name": name, "capabilities": {**_CAPABILITIES}}
+    )
+    try:
+        async with broker_errors("connecting"):
+            await connection.connect()
+    except BrokerUnavailable:
+        # aio-pika would close it when it is collected, by then perhaps without a running loop.
+        await connection.close()
+        raise
+    return connection
 
 
 async def open_channel(

@@ -21,8 +21,8 @@ APP_ID: Final = "call-control-worker"
 
 _PERSISTENT: Final = 2
 
-_DIGITS_IN_TEXT: Final = re.compile(rb'("digits"\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}\]]+)')
-_REDACTED: Final = "redacted"
+_MENTION: Final = re.compile(rb"digits", re.IGNORECASE)
+_REDACTED: Final = "(redacted)"
 
 
 def event_message(event: Event, at: int, names: Names, event_names: EventNames) -> Outgoing:
@@ -96,28 +96,34 @@ def dead_letter(delivery: Delivery, status: int, reason: str, at: int, names: Na
 
 
 def without_digits(body: bytes) -> bytes:
-    """Return at most ``MAX_BODY_BYTES`` of a body, with the value of every ``digits`` replaced."""
+    """Return at most ``MAX_BODY_BYTES`` of a body, without any digits that were to be dialed.
+
+    Of JSON, the value of each ``digits`` and each text that mentions them is replaced; of anything
+    else the rest behind the first mention.
+    """
     body = body[:MAX_BODY_BYTES]
+    mention = _MENTION.search(body)
     try:
         document = from_json(body)
     except ValueError:
-        return _DIGITS_IN_TEXT.sub(rb'\1"' + _REDACTED.encode() + rb'"', body)
-    return to_json(_redacted(document)) if _mentions_digits(document) else body
-
-
-def _mentions_digits(document: Any) -> bool:
-    if isinstance(document, Mapping):
-        return "digits" in document or any(map(_mentions_digits, document.values()))
-    return isinstance(document, list) and any(map(_mentions_digits, document))
+        return body if mention is None else body[: mention.end()] + _REDACTED.encode()
+    redacted = _redacted(document)
+    return body if redacted == document else to_json(redacted)
 
 
 def _redacted(document: Any) -> Any:
     if isinstance(document, Mapping):
         return {
-            key: _REDACTED if key == "digits" else _redacted(value)
+            key: _REDACTED if _mentions_digits(key) else _redacted(value)
             for key, value in document.items()
         }
-    return [_redacted(value) for value in document] if isinstance(document, list) else document
+    if isinstance(document, list):
+        return [_redacted(value) for value in document]
+    return _REDACTED if isinstance(document, str) and _mentions_digits(document) else document
+
+
+def _mentions_digits(text: str) -> bool:
+    return "digits" in text.lower()
 
 
 def _timestamp(at: int) -> datetime:

@@ -27,14 +27,14 @@ class Pending:
         command: The command.
         event: The event that will answer it if the network agrees.
         endpoint: The endpoint it names.
-        before: The state that comes back if the network does not agree.
+        began: Whether the call began with it, and is forgotten if the network does not agree.
     """
 
     request: Request
     command: CommandName
     event: EventName
     endpoint: str | None
-    before: State
+    began: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,13 +118,11 @@ def _take_command(draft: _Draft, command: Command) -> None:
     name = command.call_control
     cell = TABLE[name][column_of(call)]
     if call.pending is not None and not _wins(name, call.pending):
-        draft.refuse(request, 409, f"Conflict: {call.pending.command} is in progress")
-        return
-    if cell.from_offerer and (problem := _offer_problem(call, command)) is not None:
-        draft.refuse(request, 409, f"Conflict: {problem}")
-        return
-    if cell.rule is Rule.CONFLICT:
-        draft.refuse(request, 409, _conflict_reason(call))
+        draft.refuse(request, 409, _conflict(call, f", {call.pending.command} in progress"))
+    elif cell.from_offerer and (problem := _offer_problem(call, command)) is not None:
+        draft.refuse(request, 409, _conflict(call, problem))
+    elif cell.rule is Rule.CONFLICT:
+        draft.refuse(request, 409, _conflict(call))
     elif cell.rule is Rule.NO_SUCH_CALL:
         ended = call.state is State.ENDED
         draft.refuse(request, 481, _ENDED_REASON if ended else reason_phrase(481))
@@ -143,34 +141,36 @@ def _wins(name: CommandName, pending: Pending) -> bool:
 
 def _offer_problem(call: Call, command: Command) -> str | None:
     if not call.incoming or call.origin is None or command.endpoint is None:
-        return "the call did not come in"
+        return " and did not come in"
     if not same_endpoint(call.origin, command.endpoint):
-        return "the call was offered by another endpoint"
+        return ", offered by another endpoint"
     return None
 
 
-def _conflict_reason(call: Call) -> str:
+def _conflict(call: Call, detail: str = "") -> str:
     column = column_of(call)
     state = "connected and held" if column is Column.HELD else call.state
-    allowed = (
+    allowed = [
         name
         for name in CommandName
         if TABLE[name][column].rule not in REFUSALS
         and (call.incoming or not TABLE[name][column].from_offerer)
-    )
-    return f"Conflict: the call is {state}; allowed: {', '.join(allowed)}"
+        and (call.pending is None or _wins(name, call.pending))
+    ]
+    return f"Conflict: the call is {state}{detail}; allowed: {', '.join(allowed) or 'nothing now'}"
 
 
 def _ask_network(draft: _Draft, command: Command, event: EventName) -> None:
     if draft.call.pending is not None:
         draft.give_up(draft.call.pending, 487, reason_phrase(487))
     call, request = draft.call, draft.request
-    pending = Pending(request, command.call_control, event, command.endpoint, before=call.state)
+    began = call.state is State.ABSENT
+    pending = Pending(request, command.call_control, event, command.endpoint, began)
     if isinstance(command, CallCommand):
         call = replace(
             call, state=State.DIALING, origin=command.origin, destination=command.destination
         )
-    elif call.state is State.ABSENT:
+    elif began:
         # accept and reject of a call that was never reported: their endpoint is taken as the offer.
         call = replace(call, state=State.OFFERED, incoming=True, origin=command.endpoint)
     draft.call = replace(call, pending=pending)
@@ -205,7 +205,8 @@ def _take_report(draft: _Draft, report: Report) -> None:
     elif answered is None:
         return
     elif isinstance(report, Failed):
-        draft.call = _before(call, answered)
+        if answered.began:
+            draft.call = Call(call.request_id, sequence=call.sequence)
         draft.give_up(answered, report.status, _reason(report))
     else:
         draft.call = replace(call, pending=None)
@@ -241,12 +242,6 @@ def _end(draft: _Draft, report: Ended) -> None:
         draft.give_up(pending, 487, reason_phrase(487))
     draft.call = _after(draft.call, EventName.CALL_TERMINATED, None)
     draft.emit(EventName.CALL_TERMINATED, None, report.status, _reason(report), terminal=True)
-
-
-def _before(call: Call, pending: Pending) -> Call:
-    if pending.before is State.ABSENT:
-        return Call(call.request_id, sequence=call.sequence, pending=pending)
-    return replace(call, state=pending.before)
 
 
 def _reason(report: Report) -> str:

@@ -25,6 +25,9 @@ RECORD_PREFIX: Final = "#"
 #: A longer id is kept as a digest, in characters.
 _LONGEST_ID: Final = 128
 
+#: What decoding raises for a value of another making.
+_UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
+
 _FLAGS: Final = ("held", "muted", "incoming")
 _ENDINGS: Final = frozenset({EventName.CALL_TERMINATED, EventName.CALL_REJECTED})
 
@@ -83,7 +86,7 @@ def decode_call(request_id: str, values: Sequence[bytes | None]) -> tuple[Call, 
             pending=_decode_pending(from_json(pending)) if pending else None,
             **dict.fromkeys(flags, True),
         ), int(version)
-    except (ValueError, TypeError, KeyError) as error:
+    except _UNREADABLE as error:
         raise CorruptCall(f"call {request_id} cannot be read: {error}") from None
 
 
@@ -93,7 +96,7 @@ def _decode_pending(fields: Mapping[str, Any]) -> Pending:
         command=CommandName(fields["command"]),
         event=EventName(fields["event"]),
         endpoint=fields["endpoint"],
-        before=State(fields["before"]),
+        began=bool(fields["began"]),
     )
 
 
@@ -136,7 +139,7 @@ def decode_record(value: bytes, request_id: str, request: Request) -> Record:
         at, message, *rows = from_json(value)
         events = (_event(row, i, request_id, request) for i, row in enumerate(rows))
         return Record(int(at), str(message), tuple(events))
-    except (ValueError, TypeError, KeyError) as error:
+    except _UNREADABLE as error:
         raise CorruptCall(f"a record of call {request_id} cannot be read: {error}") from None
 
 

@@ -1,0 +1,334 @@
+"""Folding: the messages of one call in one batch, decided in order, each answered once."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.contract import CommandName
+from schemas.events import Envelope, Event
+from tests.unit.builders import CALL_ID, FIELDS, told
+from tests.unit.deliveries import body, delivery, spoken
+from worker.batch import Item, Outcome, by_call, fold, read_delivery, unanswerable
+from worker.broker.inbox import Delivery
+from worker.core.call import Call, State
+from worker.core.messages import Decision, Message
+from worker.errors import CorruptCall
+from worker.gateways.loopback import decide_and_grant
+from worker.store.calls import Change, StoredCall
+
+NEW = StoredCall(Call(CALL_ID), 0, {})
+AT = 1_760_000_000_000
+
+
+def folded(
+    stored: StoredCall | CorruptCall, *deliveries: Delivery
+) -> tuple[Change | None, list[Outcome]]:
+    """Fold deliveries on the network that grants everything."""
+    return fold(stored, [read_delivery(each) for each in deliveries], decide_and_grant, AT)
+
+
+def kept(change: Change | None, before: StoredCall = NEW) -> StoredCall:
+    """Return what is loaded after a change has been committed."""
+    assert change is not None
+    assert change.version == before.version
+    return StoredCall(change.call, change.version + 1, {**before.records, **change.records})
+
+
+def events(outcomes: Iterable[Outcome]) -> list[Event]:
+    """Return the events of outcomes, in the order in which they leave."""
+    return [event for outcome in outcomes for event in outcome.events]
+
+
+def names(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return the canonical names of the events of outcomes."""
+    return [event.name.value for event in events(outcomes)]
+
+
+def test_commands_in_one_batch_make_one_change() -> None:
+    """Each is decided on the call as the one before leaves it; all is committed at once."""
+    change, outcomes = folded(NEW, spoken("call"), spoken("hold"), spoken("mute"))
+    assert names(outcomes) == ["call_connected", "call_held", "call_muted"]
+    assert [event.sequence for event in events(outcomes)] == [1, 2, 3]
+    assert change is not None
+    assert (change.call.held, change.call.muted, change.call.sequence) == (True, True, 3)
+    assert change.version == 0
+    assert change.records.keys() == {"m-call", "m-hold", "m-mute"}
+
+
+CONVERSATIONS = st.lists(
+    st.tuples(st.sampled_from(CommandName), st.sampled_from(["1", "2", "3"]), st.booleans()),
+    max_size=12,
+)
+
+
+@given(said=CONVERSATIONS, cuts=st.sets(st.integers(0, 12)))
+def test_a_batch_of_any_size_gives_the_same(
+    said: list[tuple[CommandName, str, bool]], cuts: set[int]
+) -> None:
+    """However the broker cuts a conversation up: the same call, records and events."""
+    deliveries = [
+        spoken(name, None if anonymous else f"{name}{number}", tag=tag)
+        for tag, (name, number, anonymous) in enumerate(said, 1)
+    ]
+    change, together = folded(NEW, *deliveries)
+    stored, apart = NEW, []
+    bounds = sorted({0, len(deliveries), *(cut for cut in cuts if cut < len(deliveries))})
+    for start, stop in pairwise(bounds):
+        step, outcomes = folded(stored, *deliveries[start:stop])
+        stored = kept(step, stored) if step else stored
+        apart += outcomes
+    # Of a repeated command the copies of its events differ in number only.
+    assert list(dict.fromkeys(events(apart))) == list(dict.fromkeys(events(together)))
+    assert change is None or (change.call, change.records) == (stored.call, stored.records)
+
+
+def test_the_same_command_twice_in_one_batch_has_one_outcome() -> None:
+    """Handed back by one channel and delivered again by the next."""
+    again = spoken("call", redelivered=True, tag=2)
+    change, outcomes = folded(NEW, spoken("call"), again)
+    assert [len(outcome.events) for outcome in outcomes] == [1, 0]
+    assert outcomes[1].dead_reason is None
+    assert change is not None
+    assert (change.call.sequence, len(change.records)) == (1, 1)
+
+
+def test_a_command_that_is_known_is_answered_again_from_its_record() -> None:
+    """The same events with the same ids; the call is not touched again."""
+    change, first = folded(NEW, spoken("call"), spoken("hold"))
+    later = replace(kept(change), call=replace(kept(change).call, held=False, sequence=9))
+    nothing, again = folded(later, spoken("call", redelivered=True), spoken("hold"))
+    assert nothing is None
+    assert events(again) == events(first)
+    assert [event.message_id for event in events(again)] == [
+        event.message_id for event in events(first)
+    ]
+
+
+def test_a_known_command_among_new_ones_is_not_done_twice() -> None:
+    """Its record answers; the others are decided on the call as it is."""
+    change, first = folded(NEW, spoken("call"))
+    copy, second = spoken("call", redelivered=True), spoken("disconnect")
+    change, outcomes = folded(kept(change), copy, second, copy)
+    assert events(outcomes[:1]) == events(outcomes[2:]) == events(first)
+    assert names(outcomes[1:2]) == ["call_terminated"]
+    assert change is not None
+    assert change.records.keys() == {"m-disconnect"}
+    assert (change.version, change.call.sequence) == (1, 2)
+
+
+def test_two_commands_of_the_same_content_are_two_commands() -> None:
+    """Without a ``message_id`` nothing but the redelivered flag makes a copy of one."""
+    change, outcomes = folded(
+        NEW, spoken("call"), spoken("dial", None), spoken("dial", None, tag=2)
+    )
+    first, second = events(outcomes)[1:]
+    assert (first.status, second.status) == (200, 200)
+    assert (first.sequence, second.sequence) == (2, 3)
+    assert first.message_id != second.message_id
+    _, later = folded(kept(change), spoken("dial", None, tag=3))
+    third = events(later)[0]
+    assert third.sequence == 4
+    assert third.message_id not in (first.message_id, second.message_id)
+
+
+def test_a_redelivered_command_without_an_id_is_recognised_by_its_content() -> None:
+    """A producer that sets nothing is answered once all the same."""
+    change, first = folded(NEW, spoken("call", None), spoken("hold", None))
+    copies = [spoken(name, None, redelivered=True) for name in ("call", "hold")]
+    nothing, again = folded(kept(change), *copies)
+    assert nothing is None
+    assert events(again) == events(first)
+    assert events(again)[0].message_id == events(first)[0].message_id
+
+
+def test_a_redelivered_command_without_an_id_and_without_a_record_is_new() -> None:
+    """The worker that had it crashed before it committed."""
+    change, outcomes = folded(NEW, spoken("call", None, redelivered=True))
+    assert names(outcomes) == ["call_connected"]
+    assert change is not None
+
+
+def test_an_empty_message_id_is_no_id() -> None:
+    """Some clients write one where they have none."""
+    change, outcomes = folded(NEW, spoken("call"), spoken("mute", ""), spoken("hold", ""))
+    assert names(outcomes) == ["call_connected", "call_muted", "call_held"]
+    assert len({event.message_id for event in events(outcomes)}) == 3
+    _, again = folded(kept(change), spoken("mute", "", redelivered=True))
+    assert events(again) == events(outcomes)[1:2]
+
+
+def decide_badly(call: Call, message: Message) -> Decision:
+    """Decide, with a bug in ``hold``."""
+    if message.request.call_control == "hold":
+        raise ZeroDivisionError("5309817264#")
+    return decide_and_grant(call, message)
+
+
+def fold_badly(stored: StoredCall, *deliveries: Delivery) -> tuple[Change | None, list[Outcome]]:
+    """Fold deliveries with a bug in ``hold``."""
+    return fold(stored, [read_delivery(each) for each in deliveries], decide_badly, AT)
+
+
+def test_a_bug_costs_exactly_its_command() -> None:
+    """A 500 and a dead letter; what came before stands, and what comes after goes on."""
+    change, outcomes = fold_badly(NEW, spoken("call"), spoken("hold"), spoken("mute"))
+    assert names(outcomes) == ["call_connected", "call_control_failed", "call_muted"]
+    assert [outcome.status for outcome in outcomes] == [200, 500, 200]
+    assert [outcome.dead_reason is None for outcome in outcomes] == [True, False, True]
+    failure = events(outcomes)[1]
+    assert (failure.status, failure.sequence, failure.call_state) == (500, 2, "connected")
+    assert failure.reason.startswith("Internal Error")
+    assert "5309817264" not in f"{outcomes}"
+    assert change is not None
+    assert (change.call.held, change.call.muted, change.call.sequence) == (False, True, 3)
+
+
+def test_a_command_that_met_a_bug_is_answered_again_and_dead_lettered_again() -> None:
+    """The worker may have crashed between the commit and the dead letter."""
+    change, first = fold_badly(NEW, spoken("call"), spoken("hold"))
+    nothing, again = folded(kept(change), spoken("hold", redelivered=True))
+    assert nothing is None
+    assert events(again) == events(first)[1:]
+    assert again[0].dead_reason is not None
+    assert again[0].status == 500
+
+
+def raise_always(_call: Call, _message: Message) -> Decision:
+    """Be a bug."""
+    raise RuntimeError
+
+
+def test_a_bug_in_a_report_is_dead_lettered_and_answers_nobody() -> None:
+    """A report is no command, so there is none that a refusal could name."""
+    report = delivery(body(network_report="ringing"))
+    _, (outcome,) = fold(NEW, [read_delivery(report)], raise_always, AT)
+    assert (outcome.status, outcome.dead_reason is None) == (500, False)
+    assert outcome.events == ()
+
+
+def test_a_call_that_cannot_be_read_costs_its_commands() -> None:
+    """A 500 and a dead letter for each, and nothing is written over what is there."""
+    change, outcomes = folded(CorruptCall("what"), spoken("call"), spoken("hold"))
+    assert change is None
+    assert [(outcome.status, outcome.dead_reason is None) for outcome in outcomes] == [
+        (500, False)
+    ] * 2
+    assert names(outcomes) == ["call_control_failed"] * 2
+    for event, name in zip(events(outcomes), ["call", "hold"], strict=True):
+        assert (event.request_id, event.status, event.sequence) == (CALL_ID, 500, 0)
+        assert event.answers is not None
+        assert event.answers.call_control == name
+        assert event.reason.startswith("Internal Error")
+
+
+def test_a_report_on_a_call_that_cannot_be_read_answers_nobody() -> None:
+    """It is dead-lettered; a refusal would have no command to name."""
+    report = delivery(body(network_report="ringing"))
+    _, (outcome,) = folded(CorruptCall("what"), report)
+    assert (outcome.status, outcome.dead_reason is None) == (500, False)
+    assert outcome.events == ()
+
+
+def test_a_record_that_cannot_be_read_costs_its_command_only() -> None:
+    """The call itself is sound, so the others go on."""
+    change, _ = folded(NEW, spoken("call"))
+    stored = replace(kept(change), records={"m-call": b"[]"})
+    change, outcomes = folded(stored, spoken("call", redelivered=True), spoken("hold"))
+    assert [outcome.status for outcome in outcomes] == [500, 200]
+    assert outcomes[0].dead_reason is not None
+    assert names(outcomes[1:]) == ["call_held"]
+    assert change is not None
+    assert change.records.keys() == {"m-hold"}
+
+
+def test_a_report_that_changes_nothing_leaves_no_record() -> None:
+    """There is nothing to say again, and nothing to commit."""
+    late = delivery(body(network_report="done", action_id="m9"), message_id="r1")
+    change, (outcome,) = folded(NEW, late)
+    assert change is None
+    assert (outcome.events, outcome.dead_reason) == ((), None)
+
+
+def test_a_report_that_changes_the_call_leaves_a_record() -> None:
+    """And is told once, though it comes twice."""
+    end = delivery(body(network_report="ended", status=480), message_id="r1")
+    change, outcomes = folded(NEW, spoken("call"), end, end)
+    assert names(outcomes) == ["call_connected", "call_terminated"]
+    assert change is not None
+    assert change.records.keys() == {"m-call", "r1"}
+    assert change.call.state is State.ENDED
+    _, again = folded(kept(change), end)
+    assert events(again) == events(outcomes)[1:]
+
+
+def test_a_malformed_command_is_refused_recorded_and_dead_lettered() -> None:
+    """It counts in the call's sequence, and again after a crash it is the same."""
+    broken = delivery(body(call_control="dial", digits="5X"), message_id="m1")
+    change, (outcome,) = folded(NEW, broken)
+    assert told(Decision(Call(CALL_ID), outcome.events)) == [("call_control_failed", 400)]
+    assert (outcome.status, outcome.events[0].sequence) == (400, 1)
+    assert outcome.dead_reason == outcome.events[0].reason
+    _, (again,) = folded(kept(change), broken)
+    assert (again.events, again.dead_reason) == (outcome.events, outcome.dead_reason)
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [b"", b"not JSON", body(call_control="hold", request_id=5), body(network_report="parked")],
+)
+def test_what_nobody_can_be_told_about_is_only_dead_lettered(unreadable: bytes) -> None:
+    """No ``request_id``, no event."""
+    item = read_delivery(delivery(unreadable))
+    outcome = unanswerable(item, AT)
+    assert item.request_id is None
+    assert (outcome.events, outcome.status) == ((), 400)
+    assert (outcome.dead_reason or "").startswith("Bad Request: ")
+    assert by_call([item]) == {}
+
+
+def test_items_are_grouped_by_call_in_the_order_of_arrival() -> None:
+    """Commands of one call take effect in the order in which they were published."""
+    deliveries = [
+        delivery(body(call_control=name, request_id=call, **FIELDS[name]), message_id=f"m{i}")
+        for i, (name, call) in enumerate([("call", "a"), ("mute", "b"), ("hold", "a")])
+    ]
+    items = [read_delivery(each) for each in deliveries]
+    assert by_call(items) == {"a": [items[0], items[2]], "b": [items[1]]}
+
+
+def read_with(**properties: Any) -> Item:
+    """Read a ``hold`` with some properties."""
+    return read_delivery(delivery(body(call_control="hold"), **properties))
+
+
+def test_the_answer_is_correlated_with_its_command() -> None:
+    """By its ``correlation_id``, else by its ``message_id``."""
+    assert read_with(message_id="m", correlation_id="c").message.request.correlation_id == "c"
+    assert read_with(message_id="m").message.request.correlation_id == "m"
+    assert read_with().message.request.correlation_id is None
+
+
+TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
+
+
+@pytest.mark.parametrize(
+    ("header", "continued"),
+    [(TRACE, TRACE), (TRACE.upper(), None), (TRACE + "\n", None), (5, None), ("", None)],
+)
+def test_only_a_well_formed_trace_is_continued(header: object, continued: str | None) -> None:
+    """A header of somebody else's making is not passed on."""
+    item = read_with(message_id="m", headers={"traceparent": header})
+    assert item.message.request.traceparent == continued
+
+
+def test_the_request_remembers_what_the_answer_needs() -> None:
+    """The envelope, the command in its canonical spelling, and the queue for the reply."""
+    wrapped = b'{"content": {"call-control": "un-mute", "request_id": "123XYZ"}}'
+    request = read_delivery(delivery(wrapped, message_id="m", reply_to="mine")).message.request
+    assert (request.id, request.call_control) == ("m", "un_mute")
+    assert (request.envelope, request.reply_to) == (Envelope.CONTENT, "mine")

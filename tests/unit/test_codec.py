@@ -1,0 +1,314 @@
+"""Calls and records as fields of a hash: nothing is lost, no digits are kept, little is used."""
+
+import json
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.contract import CommandName, EventName
+from schemas.events import Envelope, Event, Request
+from tests.unit.builders import CALL_ID, after, asked, command, report
+from worker.core.call import Call, Pending, State
+from worker.core.messages import Message
+from worker.core.transitions import decide
+from worker.errors import CorruptCall
+from worker.gateways.loopback import decide_and_grant
+from worker.store.codec import (
+    CALL_FIELDS,
+    RECORD_PREFIX,
+    Record,
+    decode_call,
+    decode_history,
+    decode_record,
+    encode_call,
+    encode_record,
+    record_field,
+)
+
+#: Now, in milliseconds, as a record holds it.
+AT: Final = 1_760_000_000_000
+
+#: ``hash-max-listpack-value``: the longest value of a hash that stays small.
+LISTPACK_VALUE: Final = 64
+
+WORDS = st.text(min_size=1, max_size=20)
+MAYBE = st.none() | WORDS
+REQUESTS = st.builds(
+    Request,
+    id=WORDS,
+    call_control=st.none() | st.sampled_from([name.value for name in CommandName]),
+    envelope=st.sampled_from(Envelope),
+    correlation_id=MAYBE,
+    reply_to=MAYBE,
+    traceparent=MAYBE,
+)
+PENDING = st.builds(
+    Pending,
+    request=REQUESTS,
+    command=st.sampled_from(CommandName),
+    event=st.sampled_from(EventName),
+    endpoint=MAYBE,
+    began=st.booleans(),
+)
+CALLS = st.builds(
+    Call,
+    request_id=st.just(CALL_ID),
+    state=st.sampled_from(State),
+    held=st.booleans(),
+    muted=st.booleans(),
+    incoming=st.booleans(),
+    origin=MAYBE,
+    destination=MAYBE,
+    sequence=st.integers(0, 10**9),
+    pending=st.none() | PENDING,
+)
+
+
+def as_redis_keeps_it(value: str | bytes | int) -> bytes:
+    """Return what comes back from Redis for what was sent."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def stored(call: Call, version: int = 1) -> list[bytes | None]:
+    """Return a call's fields as they are loaded."""
+    fields = encode_call(call, version)
+    return [as_redis_keeps_it(fields[name]) for name in CALL_FIELDS]
+
+
+@st.composite
+def records(draw: st.DrawFn) -> tuple[Record, Request]:
+    """Draw a record as messages leave it, and what is known of its message."""
+    request = draw(REQUESTS)
+    others = st.none() | st.just(request) | REQUESTS
+    count = draw(st.integers(0, 3))
+    first = draw(st.integers(1, 10**6))
+    events = []
+    for index in range(count):
+        parties = draw(st.none() | st.tuples(WORDS, WORDS))
+        events.append(
+            Event(
+                name=draw(st.sampled_from(EventName)),
+                request_id=CALL_ID,
+                sequence=first + index,
+                status=draw(st.sampled_from([180, 200, 299, 409, 481, 603, 699])),
+                reason=draw(st.sampled_from(["OK", "Call Has Ended", ""]) | WORDS),
+                call_state=draw(st.sampled_from([state.value for state in State])),
+                terminal=draw(st.booleans()),
+                cause=request.id,
+                index=index,
+                answers=draw(others),
+                origin=parties[0] if parties else None,
+                destination=parties[1] if parties else None,
+            )
+        )
+    return Record(draw(st.integers(0, 2**53)), draw(WORDS), tuple(events)), request
+
+
+@given(call=CALLS, version=st.integers(1, 10**9))
+def test_a_call_comes_back_as_it_went(call: Call, version: int) -> None:
+    """Every attribute, whatever waits, and the version."""
+    assert decode_call(CALL_ID, stored(call, version)) == (call, version)
+
+
+@given(pair=records())
+def test_a_record_comes_back_as_it_went(pair: tuple[Record, Request]) -> None:
+    """So that the same events can be published again, with the same ids."""
+    record, request = pair
+    assert decode_record(encode_record(record, request), CALL_ID, request) == record
+
+
+@given(pairs=st.lists(records(), max_size=5, unique_by=lambda pair: pair[1].id))
+def test_a_history_tells_the_records_in_order(pairs: list[tuple[Record, Request]]) -> None:
+    """Records only, the oldest first, each under the id of its message."""
+    fields = {name.encode(): b"no record" for name in CALL_FIELDS}
+    for record, request in pairs:
+        fields[record_field(request.id).encode()] = encode_record(record, request)
+    history = decode_history(CALL_ID, fields)
+    assert sorted(id_ for id_, _ in history) == sorted(request.id for _, request in pairs)
+    firsts = [(r.events[0].sequence if r.events else 0, r.at) for _, r in history]
+    assert firsts == sorted(firsts)
+
+
+def test_what_is_not_stored_is_a_call_that_never_was() -> None:
+    """Version 0 is the version of nothing."""
+    assert decode_call(CALL_ID, [None] * len(CALL_FIELDS)) == (Call(CALL_ID), 0)
+
+
+def test_every_field_of_a_call_is_loaded() -> None:
+    """What is written under a name that nobody asks for would be lost."""
+    assert tuple(encode_call(Call(CALL_ID), 1)) == CALL_FIELDS
+
+
+@given(digits=st.text("0123456789", min_size=16, max_size=64))
+def test_digits_are_in_no_stored_value(digits: str) -> None:
+    """Neither while the network sends them, nor when it has."""
+    dial = command("dial", "m2", digits=digits)
+    for decider in (decide, decide_and_grant):
+        decision = decider(after(command("call")), dial)
+        record = encode_record(Record(AT, "dial", decision.events), dial.request)
+        assert digits.encode() not in b"".join(filter(None, stored(decision.call)))
+        assert digits.encode() not in record
+    assert decide(after(command("call")), dial).actions[0].digits is not None
+
+
+def value_of(message: Message, call: Call) -> bytes:
+    """Return the record of a message that the network grants."""
+    decision = decide_and_grant(call, message)
+    assert decision.events[-1].status == 200
+    name = message.request.call_control or ""
+    return encode_record(Record(AT, name, decision.events), message.request)
+
+
+#: The shortest way to a state in which the network is asked for each of these.
+SHORT_WAYS: Final = {
+    "call": [],
+    "hold": [command("call")],
+    "retrieve": [command("call"), command("hold")],
+    "mute": [command("call")],
+    "un_mute": [command("call"), command("mute")],
+    "dial": [command("call")],
+    "disconnect": [command("call")],
+    "accept": [report("offered")],
+    "reject": [report("offered")],
+}
+
+
+@pytest.mark.parametrize("name", SHORT_WAYS)
+def test_an_ordinary_record_fits_a_small_hash(name: str) -> None:
+    """A value too long would cost every call with it several times the memory."""
+    value = value_of(command(name), after(*SHORT_WAYS[name]))
+    assert len(value) <= LISTPACK_VALUE, value
+
+
+def test_the_fields_of_a_call_fit_a_small_hash_while_nothing_waits() -> None:
+    """Their names too."""
+    call = replace(after(report("offered"), command("accept")), held=True, muted=True)
+    assert all(len(value or b"") <= LISTPACK_VALUE for value in stored(call, 10**6))
+
+
+def test_a_record_stands_under_its_messages_id() -> None:
+    """Apart from the call's own fields, even for a message that is named like one."""
+    assert record_field("m1") == "#m1"
+    assert record_field("state") not in CALL_FIELDS
+    assert record_field("x" * 128) == "#" + "x" * 128
+
+
+def test_a_long_id_is_kept_as_a_digest() -> None:
+    """No producer can make a call's hash expensive; two long ids stay two."""
+    one, other = record_field("x" * 255), record_field("x" * 254 + "y")
+    assert len(one) == len(other) == len(RECORD_PREFIX) + 32
+    assert one != other
+
+
+#: What ``encode_call`` never wrote, by field.
+FOREIGN_FIELDS: Final[list[tuple[str, bytes]]] = [
+    ("version", b"one"),
+    ("version", b""),
+    ("state", b""),
+    ("state", b"parked"),
+    ("state", b"connected parked"),
+    ("state", b"connected sequence"),
+    ("state", b"connected "),
+    ("state", b"\xff"),
+    ("sequence", b"1.5"),
+    ("origin", b"\xff\xfe"),
+    ("destination", b"\xff"),
+    ("pending", b"{"),
+    ("pending", b"[]"),
+    ("pending", b"5"),
+    ("pending", b'"text"'),
+    ("pending", b"{}"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), FOREIGN_FIELDS)
+def test_a_foreign_field_is_a_corrupt_call(name: str, value: bytes) -> None:
+    """The commands of this call are dead-lettered; the worker and all other calls go on."""
+    values = stored(asked(command("call")))
+    values[CALL_FIELDS.index(name)] = value
+    with pytest.raises(CorruptCall, match=CALL_ID):
+        decode_call(CALL_ID, values)
+
+
+def foreign(path: list[str], value: Any) -> bytes:
+    """Return a waiting command with something else at a path in it."""
+    pending = stored(asked(command("call")))[CALL_FIELDS.index("pending")]
+    document = json.loads(pending or b"")
+    place = document
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["command"], "park"),
+        (["event"], None),
+        (["request"], None),
+        (["request"], []),
+        (["request"], "text"),
+        (["request", "envelope"], "letter"),
+        (["request", "more"], 1),
+    ],
+)
+def test_a_foreign_waiting_command_is_a_corrupt_call(path: list[str], value: Any) -> None:
+    """Even if only one thing in it is not ours."""
+    values = stored(asked(command("call")))
+    values[CALL_FIELDS.index("pending")] = foreign(path, value)
+    with pytest.raises(CorruptCall):
+        decode_call(CALL_ID, values)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"\xff",
+        b"{}",
+        b"5",
+        b"null",
+        b"[]",
+        b"[1]",
+        b'["now", "hold"]',
+        b'[Infinity, "hold"]',
+        b'[NaN, "hold"]',
+        b'[1, "hold", 5]',
+        b'[1, "hold", []]',
+        b'[1, "hold", [1, "call_held", 200]]',
+        b'[1, "hold", [1, "call_parked", 200, "connected"]]',
+        b'[1, "hold", [null, "call_held", 200, "connected"]]',
+        b'[1, "hold", [1, "call_held", "OK", "connected"]]',
+        b'[1, "hold", [1, "call_held", [], "connected"]]',
+        b'[1, "hold", [1, "call_held", 200, "connected", 5]]',
+        b'[1, "hold", [1, "call_held", 200, "connected", "text"]]',
+        b'[1, "hold", [1, "call_held", 200, "connected", ["list"]]]',
+        b'[1, "hold", [1, "call_held", 200, "connected", {"answers": 5}]]',
+        b'[1, "hold", [1, "call_held", 200, "connected", {"answers": {"id": "m"}}]]',
+    ],
+)
+def test_a_foreign_record_is_a_corrupt_call(value: bytes) -> None:
+    """Whatever somebody has written there, it is named as what it is."""
+    with pytest.raises(CorruptCall, match=CALL_ID):
+        decode_record(value, CALL_ID, Request("m1"))
+
+
+@given(
+    value=st.binary(max_size=40)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=6) | st.dictionaries(WORDS, inner, max_size=2),
+        max_leaves=12,
+    ).map(lambda document: json.dumps(document).encode())
+)
+def test_whatever_a_record_is_it_is_read_or_corrupt(value: bytes) -> None:
+    """Nothing else can come of it."""
+    try:
+        record = decode_record(value, CALL_ID, Request("m1"))
+    except CorruptCall:
+        return
+    assert isinstance(record, Record)

@@ -1,0 +1,131 @@
+"""The topology as data: what there is at RabbitMQ, before anything is declared."""
+
+import pytest
+
+from worker.broker.topology import Binding, Exchange, Queue, topology
+from worker.names import Names
+
+WHOLE = topology(Names(), 64)
+
+
+@pytest.mark.parametrize("count", [1, 8, 64, 100, 1024])
+def test_there_are_as_many_partitions_as_are_set(count: int) -> None:
+    """Each a queue of its own, bound once."""
+    names = Names()
+    made = topology(names, count)
+    partitions = {names.partition(number) for number in range(count)}
+    queues = [queue.name for queue in made.queues]
+    bound = [binding.queue for binding in made.bindings if binding.exchange == names.commands]
+    assert len(partitions) == count
+    assert {name for name in queues if name.startswith(f"{names.commands}.")} == partitions
+    assert len(queues) == len(set(queues)) == count + 2
+    assert sorted(bound) == sorted(partitions)
+
+
+def test_the_exchanges_are_the_contracts() -> None:
+    """Producers and subscribers know these names."""
+    assert set(WHOLE.exchanges) == {
+        Exchange("call_control.commands", "x-consistent-hash"),
+        Exchange("call_control.events", "topic"),
+        Exchange("call_control.dead_letters", "fanout"),
+    }
+
+
+def test_a_partition_keeps_order_and_loses_nothing() -> None:
+    """The arguments that the promises rest on, and nothing that would let a command expire."""
+    partitions = [q for q in WHOLE.queues if q.name.startswith("call_control.commands.")]
+    for queue in partitions:
+        assert queue.arguments == {
+            "x-queue-type": "quorum",
+            "x-single-active-consumer": True,
+            "x-delivery-limit": 100,
+            "x-dead-letter-exchange": "call_control.dead_letters",
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+            "x-max-length": 100_000,
+            "x-max-length-bytes": 268_435_456,
+            "x-consumer-disconnected-timeout": 5_000,
+        }
+    assert len(partitions) == 64
+
+
+def test_every_event_goes_into_the_journal() -> None:
+    """Then no event is unroutable, and each can be read again for a while."""
+    assert Binding("call_control.events", "call_control.events.journal", "#") in WHOLE.bindings
+    (journal,) = [q for q in WHOLE.queues if q.name == "call_control.events.journal"]
+    assert journal.arguments["x-queue-type"] == "stream"
+    assert journal.arguments["x-max-age"] == "7D"
+    assert journal.arguments["x-max-length-bytes"] == 8 * 1024**3
+
+
+def test_dead_letters_are_kept() -> None:
+    """In a queue that survives a node, with no limit that would drop one."""
+    assert Queue("call_control.dead_letters", {"x-queue-type": "quorum"}) in WHOLE.queues
+    assert Binding("call_control.dead_letters", "call_control.dead_letters", "") in WHOLE.bindings
+
+
+def test_all_partitions_weigh_the_same() -> None:
+    """On a consistent-hash exchange a binding's routing key is the queue's weight."""
+    weights = {
+        binding.routing_key
+        for binding in WHOLE.bindings
+        if binding.exchange == "call_control.commands"
+    }
+    assert weights == {"1"}
+
+
+def test_partitions_are_bound_in_the_order_of_their_numbers() -> None:
+    """The ring depends on it: two installations with the same calls have the same partitions."""
+    names = Names()
+    bound = [b.queue for b in WHOLE.bindings if b.exchange == names.commands]
+    assert bound == [names.partition(number) for number in range(64)]
+
+
+def test_nothing_is_bound_to_what_is_not_there() -> None:
+    """Every binding joins an exchange and a queue of the same topology."""
+    exchanges = {exchange.name for exchange in WHOLE.exchanges}
+    queues = {queue.name for queue in WHOLE.queues}
+    for binding in WHOLE.bindings:
+        assert binding.exchange in exchanges
+        assert binding.queue in queues
+    assert {binding.queue for binding in WHOLE.bindings} == queues
+
+
+def test_a_namespace_stands_before_every_name() -> None:
+    """Two installations can share a broker and a Redis, and neither touches the other."""
+    blue = topology(Names("blue"), 4)
+    found = [
+        *(queue.name for queue in blue.queues),
+        *(exchange.name for exchange in blue.exchanges),
+        *(binding.queue for binding in blue.bindings),
+        *(binding.exchange for binding in blue.bindings),
+        *(str(queue.arguments.get("x-dead-letter-exchange", "blue.")) for queue in blue.queues),
+    ]
+    assert all(name.startswith("blue.") for name in found)
+    plain = topology(Names(), 4)
+    assert [f"blue.{queue.name}" for queue in plain.queues] == [q.name for q in blue.queues]
+    assert [f"blue.{e.name}" for e in plain.exchanges] == [e.name for e in blue.exchanges]
+
+
+def test_a_namespace_stands_before_every_key() -> None:
+    """In Redis as at RabbitMQ."""
+    blue, plain = Names("blue"), Names()
+    for name in ("call_prefix", "workers", "partition_count"):
+        assert getattr(blue, name) == f"blue.{getattr(plain, name)}"
+    assert len({plain.call_prefix, plain.workers, plain.partition_count}) == 3
+
+
+def test_no_call_can_be_named_like_another_key() -> None:
+    """A ``request_id`` is a producer's to choose; ``:`` keeps it out of the way."""
+    names = Names()
+    for key in (names.workers, names.partition_count):
+        assert not key.startswith(names.call_prefix)
+
+
+def test_an_installation_knows_its_own_names() -> None:
+    """All of them, and none of its neighbours'."""
+    for names, other in ((Names(), Names("blue")), (Names("blue"), Names())):
+        for queue in topology(names, 4).queues:
+            assert names.owns(queue.name)
+            assert not other.owns(queue.name)
+    assert not Names().owns("call_controlled")
