@@ -89,7 +89,7 @@ def names() -> str:
     return _markdown(
         ["name", "what it is"],
         [
-            [f"`{shown.commands}`", "consistent-hash exchange: commands and network reports in"],
+            [f"`{shown.commands}`", "hash exchange: commands and network reports in"],
             [f"`{shown.partition(0)}` …", "its partitions: quorum queues, single active consumer"],
             [f"`{shown.events}`", "topic exchange: events out"],
             [f"`{shown.journal}`", "stream: every event of the last seven days"],

@@ -132,7 +132,9 @@ class Service:
         async with AsyncExitStack() as closing:
             consuming = await self._connect(closing, "consuming")
             publishing = await self._connect(closing, "publishing")
-            await establish(publishing, topology(names, settings.partitions))
+            await establish(
+                publishing, topology(names, settings.partitions, settings.hash_exchange)
+            )
             inbox = Inbox(
                 consuming,
                 names,

@@ -31,6 +31,13 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class HashExchange(StrEnum):
+    """The type of the command exchange, which sends all commands of a call to one partition."""
+
+    MODULUS = "x-modulus-hash"
+    CONSISTENT = "x-consistent-hash"
+
+
 class Settings(BaseModel):
     """Everything that can be set. The field ``x`` is the variable ``CALL_CONTROL_X``."""
 
@@ -50,6 +57,12 @@ class Settings(BaseModel):
     )
     partitions: int = Field(
         64, ge=1, le=1024, description="partition queues; a number for ever, see the README"
+    )
+    hash_exchange: HashExchange = Field(
+        HashExchange.MODULUS,
+        description="type of the command exchange: x-modulus-hash (plugin rabbitmq_sharding, built"
+        " into RabbitMQ 4.3), or x-consistent-hash, which keeps the order over a restart of"
+        " RabbitMQ only where its metadata is in Khepri",
     )
     prefetch: int = Field(
         64, ge=1, le=10_000, description="unacknowledged commands per partition (basic.qos)"

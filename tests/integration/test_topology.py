@@ -1,5 +1,6 @@
 """What is declared at a real broker, and what happens when it does not fit."""
 
+import asyncio
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from worker.broker import connection as broker
 from worker.broker.topology import establish, remove, topology
 from worker.errors import TopologyMismatch
 from worker.names import Names
+from worker.settings import HashExchange
 
 PARTITIONS = 4
 
@@ -28,11 +30,13 @@ async def connection(services: Services) -> AsyncIterator[aio_pika.abc.AbstractC
 
 
 @pytest.fixture
-async def names(connection: aio_pika.abc.AbstractConnection) -> AsyncIterator[Names]:
+async def names(services: Services) -> AsyncIterator[Names]:
     """A namespace of its own, emptied afterwards."""
     made = Names(f"test-{secrets.token_hex(5)}")
     yield made
+    connection = await broker.connect(services.amqp_url, "cleaning up")
     await remove(connection, topology(made, PARTITIONS))
+    await broker.close(connection)
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ async def test_declaring_what_is_there_already_changes_nothing(
 async def test_every_partition_gets_its_share_and_every_call_one_partition(
     connection: aio_pika.abc.AbstractConnection, names: Names
 ) -> None:
-    """The consistent-hash exchange spreads calls, and never one call."""
+    """The command exchange spreads calls, and never one call."""
     await establish(connection, topology(names, PARTITIONS))
     channel = await connection.channel(publisher_confirms=True)
     commands = await channel.get_exchange(names.commands)
@@ -79,6 +83,56 @@ async def test_every_partition_gets_its_share_and_every_call_one_partition(
     shares = Counter(partition for (partition,) in partition_of.values())
     assert len(shares) == PARTITIONS
     assert min(shares.values()) > 200 / PARTITIONS / 3
+
+
+async def test_the_command_exchange_may_be_a_consistent_hash_exchange(
+    connection: aio_pika.abc.AbstractConnection, names: Names
+) -> None:
+    """Where the broker keeps its order over a restart, or the other plugin is not to be had."""
+    await establish(connection, topology(names, PARTITIONS, HashExchange.CONSISTENT))
+    assert len(set((await partitions_of_calls(connection, names)).values())) == PARTITIONS
+    with pytest.raises(TopologyMismatch, match="type"):
+        await establish(connection, topology(names, PARTITIONS, HashExchange.MODULUS))
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_a_call_keeps_its_partition_when_rabbitmq_is_restarted(
+    services: Services, names: Names, how: str
+) -> None:
+    """Else what is published afterwards could overtake what waits from before."""
+    rabbitmq = services.rabbitmq
+    assert rabbitmq is not None, "RabbitMQ has to be one that the tests may restart"
+    connection = await broker.connect(services.amqp_url, "before")
+    await establish(connection, topology(names, PARTITIONS))
+    before = await partitions_of_calls(connection, names)
+    await asyncio.sleep(2)
+    await broker.close(connection)
+    await asyncio.to_thread(getattr(rabbitmq, how))
+    await asyncio.to_thread(rabbitmq.start)
+    connection = await broker.connect(services.amqp_url, "after")
+    assert await partitions_of_calls(connection, names) == before
+    await broker.close(connection)
+
+
+async def partitions_of_calls(
+    connection: aio_pika.abc.AbstractConnection, names: Names
+) -> dict[bytes, str]:
+    """Publish a command of each of 100 calls, and see where it arrives."""
+    channel = await connection.channel(publisher_confirms=True)
+    commands = await channel.get_exchange(names.commands)
+    found: dict[bytes, str] = {}
+
+    async def note(message: AbstractIncomingMessage) -> None:
+        found[message.body] = message.consumer_tag or ""
+
+    for partition in range(PARTITIONS):
+        queue = await channel.get_queue(names.partition(partition), ensure=False)
+        await queue.consume(note, no_ack=True, consumer_tag=str(partition))
+    for call in range(100):
+        await commands.publish(aio_pika.Message(str(call).encode()), f"call-{call}")
+    await eventually(lambda: len(found) == 100, "every command has arrived")
+    await channel.close()
+    return found
 
 
 async def test_a_queue_with_another_argument_is_an_error_that_names_it(

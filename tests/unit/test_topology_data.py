@@ -25,7 +25,7 @@ def test_there_are_as_many_partitions_as_are_set(count: int) -> None:
 def test_the_exchanges_are_the_contracts() -> None:
     """Producers and subscribers know these names."""
     assert set(WHOLE.exchanges) == {
-        Exchange("call_control.commands", "x-consistent-hash"),
+        Exchange("call_control.commands", "x-modulus-hash"),
         Exchange("call_control.events", "topic"),
         Exchange("call_control.dead_letters", "fanout"),
     }
@@ -65,20 +65,13 @@ def test_dead_letters_are_kept() -> None:
 
 
 def test_all_partitions_weigh_the_same() -> None:
-    """On a consistent-hash exchange a binding's routing key is the queue's weight."""
+    """To a consistent-hash exchange the key is a weight; the other kind does not read it."""
     weights = {
         binding.routing_key
         for binding in WHOLE.bindings
         if binding.exchange == "call_control.commands"
     }
     assert weights == {"1"}
-
-
-def test_partitions_are_bound_in_the_order_of_their_numbers() -> None:
-    """The ring depends on it: two installations with the same calls have the same partitions."""
-    names = Names()
-    bound = [b.queue for b in WHOLE.bindings if b.exchange == names.commands]
-    assert bound == [names.partition(number) for number in range(64)]
 
 
 def test_nothing_is_bound_to_what_is_not_there() -> None:

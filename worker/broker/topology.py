@@ -14,6 +14,7 @@ from pamqp.common import FieldValue
 from worker.broker.connection import Channel, broker_errors, open_channel
 from worker.errors import BrokerUnavailable, TopologyMismatch
 from worker.names import Names
+from worker.settings import HashExchange
 
 #: How often a command may come back before RabbitMQ dead-letters it. Every crash of its worker
 #: counts, so it stands well above what crashes can add up to; poison never gets that far, because
@@ -31,6 +32,13 @@ DISCONNECTED_TIMEOUT_MS: Final = 5_000
 #: What the journal keeps: seven days, and no more than 8 GiB.
 JOURNAL_AGE: Final = "7D"
 JOURNAL_BYTES: Final = 8 * 1024**3
+
+#: The plugin that each type of the command exchange comes with; RabbitMQ 4.3 has x-modulus-hash
+#: built in.
+_PLUGINS: Final = {
+    HashExchange.MODULUS: "rabbitmq_sharding",
+    HashExchange.CONSISTENT: "rabbitmq_consistent_hash_exchange",
+}
 
 #: Declaring goes over several channels at once, since each answers only one request at a time.
 _CHANNELS: Final = 8
@@ -100,8 +108,17 @@ class Topology:
     bindings: tuple[Binding, ...]
 
 
-def topology(names: Names, partitions: int) -> Topology:
-    """Return the topology of an installation."""
+def topology(
+    names: Names, partitions: int, hash_exchange: HashExchange = HashExchange.MODULUS
+) -> Topology:
+    """Return the topology of an installation.
+
+    The command exchange has to send a call to the same partition for as long as there are
+    commands of it. ``x-modulus-hash`` counts its queues in the order of their names.
+    ``x-consistent-hash`` counts them in the order in which they were bound, and a broker that
+    keeps its metadata in Mnesia (before RabbitMQ 4.2, or not migrated since) binds them anew, in
+    an order of chance, whenever it starts: commands published afterwards overtake those before.
+    """
     partition_arguments: Arguments = {
         "x-queue-type": "quorum",
         "x-single-active-consumer": True,
@@ -132,12 +149,12 @@ def topology(names: Names, partitions: int) -> Topology:
         exchanges=(
             Exchange(names.dead_letters, "fanout"),
             Exchange(names.events, "topic"),
-            Exchange(names.commands, "x-consistent-hash"),
+            Exchange(names.commands, hash_exchange),
         ),
         bindings=(
             Binding(names.dead_letters, names.dead_letters, ""),
             Binding(names.events, names.journal, "#"),
-            # On a consistent-hash exchange the routing key of a binding is the queue's weight.
+            # To x-consistent-hash the key of a binding is a weight; to x-modulus-hash, nothing.
             *(Binding(names.commands, name, "1") for name in partition_queues),
         ),
     )
@@ -157,8 +174,7 @@ async def establish(connection: AbstractConnection, wanted: Topology) -> None:
     try:
         await _each(connection, [queue.declare for queue in wanted.queues])
         await _each(connection, [exchange.declare for exchange in wanted.exchanges])
-        # One by one: a consistent-hash ring is in the order in which its queues were bound.
-        await _each(connection, [binding.declare for binding in wanted.bindings], channels=1)
+        await _each(connection, [binding.declare for binding in wanted.bindings])
     except _MayNotConfigure:
         await _each(connection, [queue.find for queue in wanted.queues])
         await _each(connection, [exchange.find for exchange in wanted.exchanges])
@@ -181,9 +197,7 @@ class _MayNotConfigure(Exception):
 _Step = Callable[[Channel], Awaitable[object]]
 
 
-async def _each(
-    connection: AbstractConnection, steps: Sequence[_Step], *, channels: int = _CHANNELS
-) -> None:
+async def _each(connection: AbstractConnection, steps: Sequence[_Step]) -> None:
     async def run(share: Sequence[_Step]) -> None:
         channel = await open_channel(connection)
         try:
@@ -194,7 +208,7 @@ async def _each(
             async with broker_errors("closing a channel"):
                 await channel.close()
 
-    shares = [steps[i::channels] for i in range(min(channels, len(steps)))]
+    shares = [steps[i::_CHANNELS] for i in range(min(_CHANNELS, len(steps)))]
     results = await asyncio.gather(*map(run, shares), return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
@@ -209,10 +223,16 @@ async def _refusals() -> AsyncIterator[None]:
         cause = error.__cause__
         if isinstance(cause, ChannelAccessRefused):
             raise _MayNotConfigure from cause
-        if isinstance(cause, (ChannelPreconditionFailed, ChannelNotFoundEntity)):
+        if isinstance(cause, ChannelPreconditionFailed) or _is_missing(cause):
             raise TopologyMismatch(f"RabbitMQ: {cause}") from None
         if isinstance(cause, ConnectionCommandInvalid):
+            plugins = " or ".join(f"{plugin} (for {kind})" for kind, plugin in _PLUGINS.items())
             raise TopologyMismatch(
-                f"RabbitMQ: {cause}; is the plugin rabbitmq_consistent_hash_exchange enabled?"
+                f"RabbitMQ: {cause}; CALL_CONTROL_HASH_EXCHANGE needs the plugin {plugins}"
             ) from None
         raise
+
+
+def _is_missing(cause: BaseException | None) -> bool:
+    # A node that is still starting says NOT_FOUND too, of queues that are there but not up yet.
+    return isinstance(cause, ChannelNotFoundEntity) and "inaccessible" not in str(cause)
