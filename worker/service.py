@@ -25,7 +25,7 @@ from worker.membership import Heartbeat, claim_partition_count, ranking
 from worker.names import Names
 from worker.pipeline import Pipeline
 from worker.settings import Settings
-from worker.store import CallStore, RedisClient, connect
+from worker.store import CallStore, RedisClient, close, connect
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -102,7 +102,7 @@ class Service:
                     await self._sleep_unless_stopped(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - jitter
         finally:
             with suppress(StoreUnavailable, OSError):
-                await redis.aclose()
+                await close(redis)
         _log.info("worker stopped", worker=self.name)
 
     async def _start_session(self, redis: RedisClient) -> None:

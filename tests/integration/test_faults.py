@@ -34,7 +34,10 @@ async def test_a_paused_worker_is_succeeded_and_spoils_nothing_when_it_wakes(
     for command in third:
         event = await empty.answer(command)
         assert (event.content["status"], event.sequence) == (200, 3)
-    await eventually(lambda: paused.logged("session lost"), "it notices that it was dropped")
+    await eventually(
+        lambda: paused.logged("session lost"),
+        f"it notices that it was dropped: {paused.log.read_text()[-3000:]}",
+    )
     assert len({event.message_id for event in empty.events}) == 150
 
 

@@ -12,7 +12,7 @@ from schemas.events import Event, Request
 from worker.core.call import Call, State
 from worker.errors import ConfigurationError, CorruptCall, PartitionMismatch, StoreUnavailable
 from worker.membership import Heartbeat, claim_partition_count
-from worker.store import CallStore, Change, Record, RedisClient, StoredCall, connect
+from worker.store import CallStore, Change, Record, RedisClient, StoredCall, close, connect
 from worker.store.codec import decode_record, encode_record
 
 RETENTION_SECONDS = 60
@@ -40,7 +40,7 @@ async def redis(services: Services) -> AsyncIterator[RedisClient]:
     """A client as the worker makes it."""
     client = connect(services.redis_url)
     yield client
-    await client.aclose()
+    await close(client)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ async def test_calls_are_kept_in_a_cluster() -> None:
         cluster = connect(f"redis+cluster://127.0.0.1:{node.port}")
         await check_that_calls_are_kept(store_in(cluster))
         await check_that_workers_are_seen(cluster)
-        await cluster.aclose()
+        await close(cluster)
 
 
 async def test_calls_are_kept_behind_sentinel() -> None:
@@ -198,7 +198,7 @@ async def test_calls_are_kept_behind_sentinel() -> None:
         found = connect(f"redis+sentinel://127.0.0.1:{sentinel.port}/calls/3")
         await check_that_calls_are_kept(store_in(found))
         await check_that_workers_are_seen(found)
-        await found.aclose()
+        await close(found)
 
 
 async def check_that_workers_are_seen(redis: RedisClient) -> None:

@@ -19,7 +19,7 @@ from worker.errors import BrokerUnavailable
 from worker.names import Names
 from worker.service import Service
 from worker.settings import Settings
-from worker.store import connect
+from worker.store import close, connect
 
 _ANSWER_SECONDS: Final = 10.0
 _START_SECONDS: Final = 60.0
@@ -150,7 +150,7 @@ async def _clean_up(settings: Settings) -> None:
         for key in (*calls, names.workers, names.partition_count):
             await redis.delete(key)
     finally:
-        await redis.aclose()
+        await close(redis)
 
 
 async def _play(client: Client, console: Console) -> int:

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from worker.core.call import Call
 from worker.settings import Settings
-from worker.store import CallStore, Record, connect
+from worker.store import CallStore, Record, close, connect
 
 
 async def show(request_id: str, settings: Settings) -> int:
@@ -22,7 +22,7 @@ async def show(request_id: str, settings: Settings) -> int:
     try:
         history = await CallStore.of(redis, settings).history(request_id)
     finally:
-        await redis.aclose()
+        await close(redis)
     if history is None:
         console.print(f"nothing is known of call {request_id}")
         return 1

@@ -2,6 +2,6 @@
 
 from worker.store.calls import CallStore, Change, StoredCall
 from worker.store.codec import Record
-from worker.store.connection import RedisClient, connect
+from worker.store.connection import RedisClient, close, connect
 
-__all__ = ["CallStore", "Change", "Record", "RedisClient", "StoredCall", "connect"]
+__all__ = ["CallStore", "Change", "Record", "RedisClient", "StoredCall", "close", "connect"]

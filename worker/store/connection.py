@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from worker.errors import ConfigurationError
@@ -57,6 +57,15 @@ def connect(url: str) -> RedisClient:
     except ValueError as error:
         raise ConfigurationError(f"CALL_CONTROL_REDIS_URL: {error}") from None
     return Redis.from_pool(pool)
+
+
+async def close(client: RedisClient) -> None:
+    """Close a client, and those of the Sentinels it asked, which redis-py leaves open."""
+    pool = getattr(client, "connection_pool", None)
+    await client.aclose()
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
 def _credentials(parts: SplitResult) -> dict[str, Any]:
