@@ -19,6 +19,7 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError
 from aiormq import Channel
 from yarl import URL
 
+from worker.cancellation import raise_if_cancelled
 from worker.errors import BrokerUnavailable, ConfigurationError
 
 __all__ = ["Channel", "broker_errors", "close", "connect", "open_channel", "until_lost"]
@@ -139,3 +140,4 @@ async def broker_errors(doing: str, seconds: float = OPERATION_SECONDS) -> Async
     except CONNECTION_EXCEPTIONS as error:
         text = str(error) or type(error).__name__
         raise BrokerUnavailable(f"RabbitMQ: {text} (while {doing})") from error
+    raise_if_cancelled()

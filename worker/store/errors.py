@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from redis.exceptions import RedisClusterException, RedisError
 
+from worker.cancellation import raise_if_cancelled
 from worker.errors import StoreUnavailable
 
 
@@ -19,3 +20,4 @@ def translated_errors() -> Iterator[None]:
         yield
     except (RedisError, RedisClusterException, OSError) as error:
         raise StoreUnavailable(f"Redis: {error or type(error).__name__}") from error
+    raise_if_cancelled()

@@ -1,0 +1,15 @@
+"""A cancellation that a library has swallowed is raised all the same."""
+
+import asyncio
+
+
+def raise_if_cancelled() -> None:
+    """Raise ``CancelledError`` in a task that has been cancelled and does not know.
+
+    Before Python 3.12 ``asyncio.wait_for`` drops a cancellation that arrives just as what it
+    waits for is done. redis-py sends with it and aiormq calls with it, and a task that missed its
+    cancellation would keep its whole session from ending.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
