@@ -20,7 +20,8 @@ MAX_BODY_BYTES: Final = 64 * 1024
 #: Of the events' headers and bodies; raised when either changes incompatibly.
 SCHEMA_VERSION: Final = 1
 
-_COMMAND_KEYS: Final = ("call_control", "call-control")
+#: The keys under which a command says what it is; the second is one of the contract's oddities.
+COMMAND_KEYS: Final = ("call_control", "call-control")
 _REPORT_KEY: Final = "network_report"
 _REQUEST_ID: Final = TypeAdapter(RequestId)
 _PRESENTABLE: Final = re.compile(r"[A-Za-z_\-]{1,32}")
@@ -82,13 +83,13 @@ def read(body: bytes) -> Reading:
     if not isinstance(document, dict):
         return Reading(Envelope.BARE, Malformed("body", "not a JSON object"))
     content = document.get("content")
-    if isinstance(content, dict) and document.keys().isdisjoint((*_COMMAND_KEYS, _REPORT_KEY)):
+    if isinstance(content, dict) and document.keys().isdisjoint((*COMMAND_KEYS, _REPORT_KEY)):
         return Reading(Envelope.CONTENT, _read_object(content))
     return Reading(Envelope.BARE, _read_object(document))
 
 
 def _read_object(document: Mapping[str, Any]) -> Command | Report | Malformed:
-    for key in _COMMAND_KEYS:
+    for key in COMMAND_KEYS:
         if key in document:
             written = document[key]
             spelled = written.replace("-", "_") if isinstance(written, str) else ""

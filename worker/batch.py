@@ -122,7 +122,12 @@ def unanswerable(item: Item, at: int) -> Outcome:
 
 
 def fold(
-    stored: StoredCall | CorruptCall, items: Sequence[Item], decide: Decide, at: int
+    stored: StoredCall | CorruptCall,
+    items: Sequence[Item],
+    decide: Decide,
+    at: int,
+    *,
+    beaten: bool = False,
 ) -> tuple[Change | None, list[Outcome]]:
     """Decide the messages of one call, in order.
 
@@ -132,6 +137,9 @@ def fold(
             and delivered again by the next.
         decide: The pure decision.
         at: The time, in milliseconds since the epoch.
+        beaten: Whether the messages have been folded before, and the call had moved on: by another
+            worker that has them too, or by this one's own commit of unknown outcome. A record is
+            then theirs even if they are not marked as redelivered.
 
     Returns:
         The change to commit, if anything changed, and an outcome for each message.
@@ -139,7 +147,7 @@ def fold(
     if isinstance(stored, CorruptCall):
         _log.error("call cannot be read", why=str(stored))
         return None, [_outcome_of_corruption(item, at) for item in items]
-    folding = _Folding(stored, decide, at)
+    folding = _Folding(stored, decide, at, beaten=beaten)
     outcomes = [folding.take(item) for item in items]
     return folding.change(), outcomes
 
@@ -147,17 +155,19 @@ def fold(
 class _Folding:
     """The state between the messages of one call in one batch."""
 
-    def __init__(self, stored: StoredCall, decide: Decide, at: int) -> None:
+    def __init__(self, stored: StoredCall, decide: Decide, at: int, *, beaten: bool) -> None:
         self._stored = stored
         self._call = stored.call
         self._records = dict(stored.records)
         self._new: dict[str, bytes] = {}
         self._decide = decide
         self._at = at
+        self._beaten = beaten
 
     def take(self, item: Item) -> Outcome:
         known = self._records.get(item.record_id)
-        if known is not None and (item.delivery.redelivered or not item.anonymous):
+        repeated = self._beaten or item.delivery.redelivered or not item.anonymous
+        if known is not None and repeated:
             if item.record_id in self._new:
                 # The same command twice in this batch: its events are on their way already.
                 return Outcome(item, (), self._at)
@@ -187,13 +197,15 @@ class _Folding:
             numbered = _numbered(message.request, self._call.sequence + 1)
             message = replace(message, request=numbered)
         try:
-            decision = self._decide(self._call, message)
+            return self._recorded(item, message, self._decide(self._call, message))
         except Exception as error:  # noqa: BLE001 - a bug costs this command, not its partition
             _log.exception("decision failed", request_id=self._call.request_id)
             reason = f"{reason_phrase(_BUG)}: {type(error).__name__}"
             if isinstance(message.body, Report):
                 return Outcome(item, (), self._at, _BUG, reason)
-            decision = refuse(self._call, message, _BUG, reason)
+            return self._recorded(item, message, refuse(self._call, message, _BUG, reason))
+
+    def _recorded(self, item: Item, message: Message, decision: Decision) -> Outcome:
         if decision.events or decision.call != self._call:
             record = Record(self._at, _name(message), decision.events)
             value = encode_record(record, message.request)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import DeliveryError
+from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pydantic_core import from_json, to_json
@@ -122,10 +122,16 @@ class Client:
                     properties=properties,
                     mandatory=True,
                 )
-        except DeliveryError as error:
-            raise ConfigurationError(
-                f"no queue behind {self._names.commands} takes the command: {error}"
-            ) from None
+        except PublishError:
+            raise ConfigurationError(f"no queue is bound to {self._names.commands}") from None
+        except DeliveryError:
+            raise BrokerUnavailable("RabbitMQ refuses the command: its partition is full") from None
+        except BrokerUnavailable as error:
+            if isinstance(error.__cause__, ChannelNotFoundEntity):
+                raise ConfigurationError(
+                    f"there is no exchange {self._names.commands}: has a worker ever run?"
+                ) from None
+            raise
         return message_id
 
     @asynccontextmanager

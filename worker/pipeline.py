@@ -24,7 +24,7 @@ from tenacity import (
     RetryCallState,
     retry_if_exception_type,
     stop_after_delay,
-    wait_exponential_jitter,
+    wait_random_exponential,
 )
 
 from schemas.contract import EventNames
@@ -88,19 +88,22 @@ class Pipeline:
         while True:
             deliveries = await self.inbox.take(self.batch_size)
             items = [read_delivery(delivery) for delivery in deliveries]
-            await committed.put(await self._commit(items))
+            await committed.put(await self.commit(items))
 
-    async def _commit(self, items: Sequence[Item]) -> list[Outcome]:
+    async def commit(self, items: Sequence[Item]) -> list[Outcome]:
         """Load, decide and commit; return the outcomes in the order of the items."""
         at = time.time_ns() // 1_000_000
         outcomes = {id(item): unanswerable(item, at) for item in items if item.request_id is None}
         calls = by_call(items)
-        for _ in range(_MOST_CONFLICTS):
+        for attempt in range(_MOST_CONFLICTS):
             if not calls:
                 break
             wanted = {call: {item.record_id for item in of_call} for call, of_call in calls.items()}
             stored = await self._patiently(self.store.load, wanted)
-            folded = {call: fold(stored[call], calls[call], self.decide, at) for call in calls}
+            folded = {
+                call: fold(stored[call], of_call, self.decide, at, beaten=attempt > 0)
+                for call, of_call in calls.items()
+            }
             changes = [change for change, _ in folded.values() if change is not None]
             done = await self._patiently(self.store.commit, changes) if changes else []
             beaten = {
@@ -146,7 +149,7 @@ class Pipeline:
         """Hold the batch and try again while Redis is away; every step may be repeated."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(StoreUnavailable),
-            wait=wait_exponential_jitter(initial=0.05, max=1.0),
+            wait=wait_random_exponential(multiplier=0.1, max=1.0),
             stop=stop_after_delay(self.hold_seconds),
             before_sleep=_log_hold,
             reraise=True,

@@ -25,7 +25,7 @@ from worker.membership import Heartbeat, claim_partition_count, ranking
 from worker.names import Names
 from worker.pipeline import Pipeline
 from worker.settings import Settings
-from worker.store import CallStore, RedisClient, close, connect
+from worker.store import CallStore, RedisClient, close, connect, drop_idle_connections
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -49,7 +49,6 @@ class _Standing:
     """How the worker stands with the services it needs."""
 
     joined: bool = False
-    stopping: bool = False
     beaten_at: float = field(default=float("-inf"))
 
 
@@ -71,13 +70,17 @@ class Service:
 
     def stop(self) -> None:
         """Begin to drain: finish what has been taken, take no more, and return from ``run``."""
-        self._standing.stopping = True
         self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it drains."""
+        return self._stop.is_set()
 
     def problems(self) -> list[str]:
         """Say what keeps the worker from taking commands; nothing when it is ready."""
         found = []
-        if self._standing.stopping:
+        if self.stopping:
             found.append("stopping")
         if not self._standing.joined:
             found.append("not joined: waiting for RabbitMQ and Redis")
@@ -101,8 +104,7 @@ class Service:
                     await self._start_session(redis)
                     await self._sleep_unless_stopped(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - jitter
         finally:
-            with suppress(StoreUnavailable, OSError):
-                await close(redis)
+            await close(redis)
         _log.info("worker stopped", worker=self.name)
 
     async def _start_session(self, redis: RedisClient) -> None:
@@ -155,18 +157,22 @@ class Service:
             heartbeat = Heartbeat(
                 redis, key=names.workers, worker=self.name, lapse_seconds=settings.lapse_seconds
             )
+            failure: Unavailable | None = None
             try:
                 await self._work(pipeline, heartbeat, (consuming, publishing))
             except* Unavailable as failures:
+                # Raised below: what is raised in here comes out as a group again.
                 failure = _first(failures)
-                if not self._standing.joined:
-                    raise failure from None
-                _log.warning("session lost", why=str(failure))
             finally:
-                self._standing.joined = False
+                had_joined, self._standing.joined = self._standing.joined, False
                 inbox.abort()
                 with suppress(StoreUnavailable):
                     await heartbeat.leave()
+            if failure is not None:
+                await drop_idle_connections(redis)
+                if not had_joined:
+                    raise failure
+                _log.warning("session lost", why=str(failure))
 
     async def _connect(self, closing: AsyncExitStack, purpose: str) -> AbstractConnection:
         url = self._settings.amqp_url.get_secret_value()

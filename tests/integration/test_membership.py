@@ -68,7 +68,7 @@ class Recording:
                 view = {int(number): tag.rpartition(".")[0] for number, tag in pairs}
                 self.views.append((self.ended, view))
 
-    def shared_after(self, start: float, end: float, workers: Iterable[Worker]) -> float:
+    def shared_after(self, what: str, start: float, end: float, workers: Iterable[Worker]) -> float:
         """Seconds from ``start`` until each partition is its owner's, and stays so to ``end``."""
         names = {worker.name for worker in workers}
         owners = {partition: ranking(names, partition, 1)[0] for partition in range(PARTITIONS)}
@@ -80,7 +80,7 @@ class Recording:
                 since = None
             elif since is None:
                 since = at
-        assert since is not None, self._difference(end, owners)
+        assert since is not None, f"{what}: {self._difference(end, owners)}"
         return max(0.0, since - start)
 
     def _difference(self, end: float, owners: View) -> str:
@@ -131,34 +131,28 @@ async def test_workers_share_the_partitions_within_two_seconds_and_leave_no_gap(
 ) -> None:
     """One worker, then two, then four; then one is killed, and one is stopped cleanly."""
     await wide.start(1)
-    turns: list[tuple[str, float, list[Worker]]] = []
+    turns: list[tuple[str, float, float, list[Worker]]] = []
 
-    def now(what: str, living: list[Worker]) -> None:
-        turns.append((what, time.time(), list(living)))
+    async def watch(what: str, living: list[Worker], since: float | None = None) -> None:
+        started = since or time.time()
+        await asyncio.sleep(SETTLING_SECONDS)
+        turns.append((what, started, time.time(), list(living)))
 
     async with recording(wide) as made:
-        now("one", wide.workers)
-        await asyncio.sleep(SETTLING_SECONDS)
+        await watch("one", wide.workers)
         await wide.start(1)
-        now("one to two", wide.workers)
-        await asyncio.sleep(SETTLING_SECONDS)
+        await watch("one to two", wide.workers)
         await asyncio.gather(*[(await wide.spawn()).joined() for _ in range(2)])
-        now("two to four", wide.workers)
-        await asyncio.sleep(SETTLING_SECONDS)
+        await watch("two to four", wide.workers)
         killed, stopped, *others = wide.workers
         await killed.kill()
-        now("one killed", [stopped, *others])
-        await asyncio.sleep(SETTLING_SECONDS)
-        now("one stopped", others)
+        await watch("one killed", [stopped, *others])
+        stopping = time.time()
         assert await stopped.terminate() == 0
-        await asyncio.sleep(SETTLING_SECONDS)
+        await watch("one stopped", others, since=stopping)
     view = made[0]
 
-    ends = [at for _, at, _ in turns[1:]] + [view.ended]
-    took = {
-        what: view.shared_after(at, end, living)
-        for (what, at, living), end in zip(turns, ends, strict=True)
-    }
+    took = {turn[0]: view.shared_after(*turn) for turn in turns}
     # A killed worker seems to live until its heartbeat lapses; until then its standbys serve.
     lapse = wide.settings.lapse_seconds
     assert all(took[what] <= SHARED_SECONDS for what in took if what != "one killed"), took

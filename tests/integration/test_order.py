@@ -74,20 +74,20 @@ async def all_answered(calls: Installation, published: dict[str, list[Published]
 
 
 async def publish_calls(
-    calls: Installation, count: int, at_once: int = 20
+    calls: Installation, at_least: int, over: asyncio.Event | None = None, at_once: int = 20
 ) -> dict[str, list[Published]]:
-    """Publish interleaved conversations, ``at_once`` at a time."""
+    """Publish interleaved conversations, ``at_once`` at a time, until it is over."""
     published: dict[str, list[Published]] = {}
-    limit = asyncio.Semaphore(at_once)
 
-    async def one() -> None:
-        request_id = f"call-{secrets.token_hex(6)}"
-        async with limit:
+    async def publish() -> None:
+        while len(published) < at_least or not (over is None or over.is_set()):
+            request_id = f"call-{secrets.token_hex(6)}"
+            published[request_id] = []
             published[request_id] = await converse(calls, request_id)
 
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(count):
-            tasks.create_task(one())
+        for _ in range(at_once):
+            tasks.create_task(publish())
     return published
 
 
@@ -105,7 +105,8 @@ async def test_pipelined_conversations_take_effect_in_publish_order_while_worker
     """500 interleaved calls; meanwhile workers join, are killed, and are stopped cleanly."""
     await wide.start(workers)
     await wide.subscribe()
-    publishing = asyncio.create_task(publish_calls(wide, 500))
+    over = asyncio.Event()
+    publishing = asyncio.create_task(publish_calls(wide, 500, over))
     for turn in range(4):
         await asyncio.sleep(0.3)
         (joined,) = await wide.start()
@@ -114,6 +115,7 @@ async def test_pipelined_conversations_take_effect_in_publish_order_while_worker
             assert await leaving.terminate() == 0
         else:
             await leaving.kill()
+    over.set()
     published = await publishing
     await all_answered(wide, published)
     check(wide, published)

@@ -95,7 +95,11 @@ async def open_channel(
         channel = connection.channel(
             channel_number=number, publisher_confirms=confirms, on_return_raises=confirms
         )
-        await channel.initialize()
+        try:
+            await channel.initialize()
+        except ValueError as error:
+            # Its number is taken: the closing of its last channel has not been answered in time.
+            raise BrokerUnavailable(f"RabbitMQ: {error}") from error
         return cast("Channel", await channel.get_underlay_channel())
 
 

@@ -24,6 +24,9 @@ from worker.names import Names
 
 _log: Final = structlog.get_logger(__name__)
 
+#: How long a partition that was given back is left to others, in seconds.
+_AWAY_SECONDS: Final = 1.0
+
 
 class Subscription:
     """One partition's channel.
@@ -261,14 +264,21 @@ class Inbox:
             subscription = delivery.subscription
             subscription.leaving = subscription.abandoned = True
             subscription.settled(1)
-            if subscription.partition not in self._moves:
+            current = self._subscriptions.get(subscription.partition)
+            if current is subscription and subscription.partition not in self._moves:
                 _log.warning("partition given back", partition=subscription.partition)
-                self._start(subscription.partition, self._leave(subscription))
+                self._start(subscription.partition, self._stay_away(subscription))
+
+    async def _stay_away(self, subscription: Subscription) -> None:
+        """Leave, and do not subscribe again before somebody else has had a chance."""
+        await self._leave(subscription)
+        await asyncio.sleep(_AWAY_SECONDS)
 
     async def _leave(self, subscription: Subscription) -> None:
         subscription.leaving = True
         await subscription.all_settled()
-        self._subscriptions.pop(subscription.partition, None)
+        if self._subscriptions.get(subscription.partition) is subscription:
+            del self._subscriptions[subscription.partition]
         async with broker_errors(f"leaving partition {subscription.partition}"):
             await subscription.channel.close()
 

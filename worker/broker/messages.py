@@ -9,10 +9,10 @@ from pamqp.commands import Basic
 from pamqp.common import FieldValue
 from pydantic_core import from_json, to_json
 
-from schemas.contract import EventNames
+from schemas.contract import CommandName, EventNames
 from schemas.events import Event
 from schemas.fields import SHORT_STRING_BYTES
-from schemas.wire import MAX_BODY_BYTES, event_headers, routing_key, write_body
+from schemas.wire import COMMAND_KEYS, MAX_BODY_BYTES, event_headers, routing_key, write_body
 from worker.broker.inbox import Delivery
 from worker.broker.outbox import Outgoing
 from worker.names import Names
@@ -21,7 +21,9 @@ APP_ID: Final = "call-control-worker"
 
 _PERSISTENT: Final = 2
 
-_MENTION: Final = re.compile(rb"digits", re.IGNORECASE)
+_MENTION: Final = re.compile(rb"digit", re.IGNORECASE)
+_DECIMAL: Final = re.compile(rb"[0-9]")
+_HARMLESS: Final = frozenset({"request_id", *COMMAND_KEYS})
 _REDACTED: Final = "(redacted)"
 
 
@@ -98,23 +100,27 @@ def dead_letter(delivery: Delivery, status: int, reason: str, at: int, names: Na
 def without_digits(body: bytes) -> bytes:
     """Return at most ``MAX_BODY_BYTES`` of a body, without any digits that were to be dialed.
 
-    Of JSON, the value of each ``digits`` and each text that mentions them is replaced; of anything
-    else the rest behind the first mention.
+    Of JSON, whatever could be the digits of a ``dial`` is replaced: all its fields but those that
+    say what it is, and everything that mentions digits. Of anything else, what comes behind the
+    first mention, and before it every decimal digit.
     """
     body = body[:MAX_BODY_BYTES]
-    mention = _MENTION.search(body)
     try:
         document = from_json(body)
     except ValueError:
-        return body if mention is None else body[: mention.end()] + _REDACTED.encode()
+        before, *after = _MENTION.split(body, maxsplit=1)
+        return _DECIMAL.sub(b"?", before) + (_REDACTED.encode() if after else b"")
     redacted = _redacted(document)
     return body if redacted == document else to_json(redacted)
 
 
 def _redacted(document: Any) -> Any:
     if isinstance(document, Mapping):
+        is_dial = any(document.get(key) == CommandName.DIAL for key in COMMAND_KEYS)
         return {
-            key: _REDACTED if _mentions_digits(key) else _redacted(value)
+            key: _REDACTED
+            if _mentions_digits(key) or (is_dial and key not in _HARMLESS)
+            else _redacted(value)
             for key, value in document.items()
         }
     if isinstance(document, list):
@@ -123,7 +129,7 @@ def _redacted(document: Any) -> Any:
 
 
 def _mentions_digits(text: str) -> bool:
-    return "digits" in text.lower()
+    return "digit" in text.lower()
 
 
 def _timestamp(at: int) -> datetime:

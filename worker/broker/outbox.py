@@ -12,14 +12,17 @@ from pamqp.commands import Basic
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
-    stop_after_delay,
-    wait_exponential_jitter,
+    wait_random_exponential,
 )
 
 from worker.broker.connection import Channel, broker_errors, open_channel
 from worker.errors import BrokerUnavailable
 
 _log: Final = structlog.get_logger(__name__)
+
+
+#: Seconds that replies may take to be confirmed; they keep the acknowledgements waiting.
+_REPLY_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class Outgoing:
         routing_key: Its routing key.
         body: Its body.
         properties: Its AMQP properties.
-        order: Messages of one order (a call's) leave in sequence even when one is refused.
+        order: Of messages of one order (a call's), those behind a refused one go out again with
+            it, so that its first copy is followed by copies of theirs.
     """
 
     exchange: str
@@ -87,9 +91,7 @@ class Outbox:
         """
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_Refused),
-            wait=wait_exponential_jitter(initial=0.05, max=2.0),
-            stop=stop_after_delay(self._confirm_seconds),
-            reraise=True,
+            wait=wait_random_exponential(multiplier=0.1, max=2.0),
         )
         left = list(messages)
         async for attempt in retrying:
@@ -123,18 +125,22 @@ class Outbox:
         A queue that is not there, or refuses, is its owner's business: the event itself has been
         confirmed, and the command must not wait for it.
 
-        Raises:
-            BrokerUnavailable: The connection is gone.
+        So is one that does not confirm in time.
         """
         if not messages:
             return
-        async with broker_errors("publishing replies", self._confirm_seconds):
-            if self._replies is None or self._replies.is_closed:
-                self._replies = await open_channel(self._connection, confirms=True)
-            results = await asyncio.gather(
-                *(_publish(self._replies, message, mandatory=False) for message in messages),
-                return_exceptions=True,
-            )
+        try:
+            async with broker_errors("publishing replies", _REPLY_SECONDS):
+                if self._replies is None or self._replies.is_closed:
+                    self._replies = await open_channel(self._connection, confirms=True)
+                results = await asyncio.gather(
+                    *(_publish(self._replies, message, mandatory=False) for message in messages),
+                    return_exceptions=True,
+                )
+        except BrokerUnavailable as error:
+            # Of a connection that is lost, others tell the session.
+            _log.warning("replies not confirmed", why=str(error))
+            return
         refused = [str(result) for result in results if isinstance(result, BaseException)]
         if refused:
             _log.warning("replies refused", count=len(refused), why=refused[0])

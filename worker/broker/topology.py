@@ -163,8 +163,9 @@ def topology(
 async def establish(connection: AbstractConnection, wanted: Topology) -> None:
     """Declare what is missing; without the permission to configure, verify that nothing is.
 
-    Queues come before the exchanges that feed them and bindings last, so that a message
-    finds either no exchange at all or, within moments, its queue.
+    Queues come first and bindings last. While the partitions of a new installation are being
+    bound, its commands are spread over those that are bound already; so a worker has to have
+    started once before the first producer. Bindings can only be declared, not verified.
 
     Raises:
         TopologyMismatch: The broker has something of another type or with another argument, which

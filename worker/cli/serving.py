@@ -24,7 +24,7 @@ async def serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
-        if "stopping" in service.problems():
+        if service.stopping:
             structlog.get_logger(__name__).warning("second signal: exiting at once")
             os._exit(128 + number)
         service.stop()

@@ -20,14 +20,15 @@ async def watch(request_id: str | None, settings: Settings) -> int:
     """
     console = Console(highlight=False)
     pattern = "#" if request_id is None else f"*.{routing_word(request_id)}"
-    async with (
-        open_client(settings) as client,
-        client.events(pattern) as events,
-        asyncio.TaskGroup() as tasks,
-    ):
-        tasks.create_task(client.until_lost())
+    async with open_client(settings) as client, client.events(pattern) as events:
+        lost = asyncio.create_task(client.until_lost())
         while True:
-            _show(console, await events.get())
+            event = asyncio.create_task(events.get())
+            await asyncio.wait({lost, event}, return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                event.cancel()
+                await lost
+            _show(console, event.result())
 
 
 def _show(console: Console, event: Received) -> None:

@@ -2,6 +2,15 @@
 
 from worker.store.calls import CallStore, Change, StoredCall
 from worker.store.codec import Record
-from worker.store.connection import RedisClient, close, connect
+from worker.store.connection import RedisClient, close, connect, drop_idle_connections
 
-__all__ = ["CallStore", "Change", "Record", "RedisClient", "StoredCall", "close", "connect"]
+__all__ = [
+    "CallStore",
+    "Change",
+    "Record",
+    "RedisClient",
+    "StoredCall",
+    "close",
+    "connect",
+    "drop_idle_connections",
+]

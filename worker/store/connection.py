@@ -68,6 +68,16 @@ async def close(client: RedisClient) -> None:
             await sentinel.aclose()
 
 
+async def drop_idle_connections(client: RedisClient) -> None:
+    """Connect anew from now on.
+
+    A server that was demoted to a replica keeps its connections, and answers READONLY on them
+    for ever; the name in the URL may lead to its successor by now.
+    """
+    if isinstance(client, Redis):
+        await client.connection_pool.disconnect(inuse_connections=False)
+
+
 def _credentials(parts: SplitResult) -> dict[str, Any]:
     found = {"username": parts.username, "password": parts.password}
     return {name: unquote(value) for name, value in found.items() if value}
