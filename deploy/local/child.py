@@ -50,7 +50,10 @@ def run_child(command: Sequence[str], env: Mapping[str, str]) -> int:
 
 @contextlib.contextmanager
 def _handled(handler: signal.Handlers | object) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in _SIGNALS}  # type: ignore[arg-type]
+    before = {
+        number: signal.signal(number, handler)  # type: ignore[arg-type]  # any callable will do
+        for number in _SIGNALS
+    }
     try:
         yield
     finally:

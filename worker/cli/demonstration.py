@@ -159,15 +159,15 @@ async def _play(client: Client, console: Console) -> int:
         for step in CONVERSATION:
             started = time.monotonic()
             event = await _ask(client, events, step)
-            fits = _fits(step, event.body)
-            wrong += not fits
+            as_documented = fits(step, event.body)
+            wrong += not as_documented
             table.add_row(
                 step.call,
                 _fields(step.body.items()),
                 _fields(item for item in event.content.items() if item[0] != "request_id"),
                 f"{(event.at - started) * 1000:.1f}",
-                "ok" if fits else "NOT AS DOCUMENTED",
-                style=None if fits else "red",
+                "ok" if as_documented else "NOT AS DOCUMENTED",
+                style=None if as_documented else "red",
             )
     console.print(table)
     return wrong
@@ -181,7 +181,8 @@ async def _ask(client: Client, events: "asyncio.Queue[Received]", step: Step) ->
     return await answer(events, message_id, _ANSWER_SECONDS)
 
 
-def _fits(step: Step, body: dict[str, Any]) -> bool:
+def fits(step: Step, body: dict[str, Any]) -> bool:
+    """Tell whether an event's body is, to the letter, the one a step has to bring back."""
     content = body.get("content") if step.content else body
     if not isinstance(content, dict) or (step.content and len(body) != 1):
         return False
