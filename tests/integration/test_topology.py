@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import aio_pika
 import pytest
@@ -13,7 +14,7 @@ from yarl import URL
 from deploy.local import Services
 from tests.harness import Installation, eventually, installation
 from worker.broker import connection as broker
-from worker.broker.topology import establish, remove, topology
+from worker.broker.topology import DELIVERY_LIMIT, establish, remove, topology
 from worker.errors import TopologyMismatch
 from worker.names import Names
 from worker.settings import HashExchange
@@ -201,13 +202,27 @@ async def test_a_command_that_exceeds_the_delivery_limit_is_dead_lettered_not_lo
         await worker.terminate()
     published = await calls.command("123XYZ", "hold")
 
-    async def refuse(message: AbstractIncomingMessage) -> None:
-        await message.nack(requeue=True)
-
-    channel = await calls.connection.channel()
-    for partition in range(calls.settings.partitions):
-        queue = await channel.get_queue(calls.names.partition(partition), ensure=False)
-        await queue.consume(refuse)
-    await eventually(lambda: len(calls.dead) == 1, "the command is a dead letter")
+    for _ in range(2 * DELIVERY_LIMIT):
+        if calls.dead:
+            break
+        await take_and_vanish(calls)
+    await calls.until_dead(1)
     assert calls.dead[0].message_id == published.message_id
     assert calls.dead[0].headers["x-first-death-reason"] == "delivery_limit"
+
+
+async def take_and_vanish(calls: Installation) -> None:
+    """Take whatever waits, and lose the connection with it in hand, as a crash would."""
+    connection = await broker.connect(calls.services.amqp_url, "about to vanish")
+    taken = asyncio.Event()
+
+    async def on_message(_: AbstractIncomingMessage) -> None:
+        taken.set()
+
+    channel = await connection.channel()
+    for partition in range(calls.settings.partitions):
+        queue = await channel.get_queue(calls.names.partition(partition), ensure=False)
+        await queue.consume(on_message)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(taken.wait(), 1)
+    await broker.close(connection)
