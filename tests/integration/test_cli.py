@@ -11,20 +11,22 @@ from tests.harness import ROOT, Installation
 from worker.settings import PREFIX
 
 
-async def callctl(calls: Installation, *arguments: str) -> tuple[int, str, str]:
+async def callctl(calls: Installation, *arguments: str, columns: int = 200) -> tuple[int, str, str]:
     """Run ``callctl``; return its exit code, its output and its errors."""
-    process = await start_callctl(calls, *arguments)
+    process = await start_callctl(calls, *arguments, columns=columns)
     output, errors = await asyncio.wait_for(process.communicate(), 60)
     return process.returncode or 0, output.decode(), errors.decode()
 
 
-async def start_callctl(calls: Installation, *arguments: str) -> asyncio.subprocess.Process:
+async def start_callctl(
+    calls: Installation, *arguments: str, columns: int = 200
+) -> asyncio.subprocess.Process:
     """Start ``callctl`` against an installation."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "worker", *arguments),
-        env={**environment, **calls.environment, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"},
+        env={**environment, **calls.environment, "PYTHONUNBUFFERED": "1", "COLUMNS": str(columns)},
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -56,7 +58,7 @@ async def test_a_user_s_mistake_is_one_line_and_no_traceback(
     calls: Installation, arguments: tuple[str, ...], message: str
 ) -> None:
     """It names the field."""
-    code, _, errors = await callctl(calls, *arguments)
+    code, _, errors = await callctl(calls, *arguments, columns=40)
     assert code == 1
     assert errors.startswith(f"callctl: {message}")
     assert errors.count("\n") == 1
@@ -67,7 +69,7 @@ async def test_services_that_are_not_there_are_one_line_too(calls: Installation)
     calls.environment["CALL_CONTROL_AMQP_URL"] = "amqp://guest:s3cret@127.0.0.1:1/"
     calls.environment["CALL_CONTROL_REDIS_URL"] = "redis://:s3cret@127.0.0.1:1/0"
     for arguments, name in ((("send", "hold", "1"), "RabbitMQ"), (("show", "1"), "Redis")):
-        code, _, errors = await callctl(calls, *arguments)
+        code, _, errors = await callctl(calls, *arguments, columns=40)
         assert code == 1
         assert errors.startswith(f"callctl: {name}: ")
         assert errors.count("\n") == 1

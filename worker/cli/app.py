@@ -32,7 +32,8 @@ def _run(command: Callable[[Settings], Coroutine[Any, Any, int]]) -> None:
     try:
         code = asyncio.run(command(Settings.from_environment(os.environ)))
     except CallControlError as error:
-        Console(stderr=True).print(f"callctl: {error}", style="red", markup=False, highlight=False)
+        console = Console(stderr=True, highlight=False)
+        console.print(f"callctl: {error}", style="red", markup=False, soft_wrap=True)
         code = 1
     except KeyboardInterrupt:
         code = 130
