@@ -11,10 +11,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import aio_pika
+import aiohttp
 from aio_pika.abc import AbstractIncomingMessage
 from redis.asyncio import Redis
 
@@ -71,6 +73,27 @@ class Worker:
     def http_port(self) -> int:
         """The port of its health checks."""
         return int(next(x["http_port"] for x in self.lines() if x["event"] == "worker started"))
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """Ask its health port; return the status and the body."""
+        url = f"http://127.0.0.1:{self.http_port}{path}"
+        async with aiohttp.ClientSession() as http, http.get(url) as response:
+            return response.status, await response.text()
+
+    async def until_ready(self, *, ready: bool) -> list[str]:
+        """Wait until it is ready, or no longer is; return what it says keeps it from that."""
+        for _ in range(int(PATIENCE_SECONDS * 10)):
+            status, body = await self.get("/ready")
+            if (status == HTTPStatus.OK) is ready:
+                problems: list[str] = json.loads(body)["problems"]
+                return problems
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"not within {PATIENCE_SECONDS:g} s: /ready says {ready}")
+
+    async def metric(self, name: str) -> float:
+        """Return the value of a metric without labels."""
+        _, page = await self.get("/metrics")
+        return next(float(x.split()[1]) for x in page.splitlines() if x.startswith(f"{name} "))
 
     async def joined(self) -> "Worker":
         """Wait until it has joined."""
@@ -270,6 +293,8 @@ class Installation:
         connection = await broker.connect(self.services.amqp_url, "cleaning up")
         await remove(connection, topology(self.names, self.settings.partitions))
         await broker.close(connection)
+        # Redis may have been restarted since it was last asked.
+        await self.redis.connection_pool.disconnect()
         keys = [key async for key in self.redis.scan_iter(f"{self.names.base}*", count=1000)]
         if keys:
             await self.redis.delete(*keys)

@@ -128,6 +128,7 @@ def fold(
     at: int,
     *,
     beaten: bool = False,
+    anew: bool = False,
 ) -> tuple[Change | None, list[Outcome]]:
     """Decide the messages of one call, in order.
 
@@ -140,6 +141,8 @@ def fold(
         beaten: Whether the messages have been folded before, and the call had moved on: by another
             worker that has them too, or by this one's own commit of unknown outcome. A record is
             then theirs even if they are not marked as redelivered.
+        anew: Whether a call whose records answer messages is committed again, so that what waits
+            for that commit covers the records too.
 
     Returns:
         The change to commit, if anything changed, and an outcome for each message.
@@ -149,7 +152,7 @@ def fold(
         return None, [_outcome_of_corruption(item, at) for item in items]
     folding = _Folding(stored, decide, at, beaten=beaten)
     outcomes = [folding.take(item) for item in items]
-    return folding.change(), outcomes
+    return folding.change(anew=anew), outcomes
 
 
 class _Folding:
@@ -178,8 +181,8 @@ class _Folding:
                 return _outcome_of_corruption(item, self._at)
         return self._decided(item)
 
-    def change(self) -> Change | None:
-        if not self._new:
+    def change(self, *, anew: bool) -> Change | None:
+        if not self._new and not (anew and self._stored.records):
             return None
         return Change(self._call, self._stored.version, self._new)
 

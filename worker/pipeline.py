@@ -4,7 +4,8 @@
 2. load the calls it is for, and the records of what has been answered before;
 3. decide, folding the commands of one call in order;
 4. commit state and records, one compare-and-set per call;
-5. (the store's durability, if more was asked for than the server gives by itself);
+5. wait until Redis has that on disk, or on a replica, if so much is asked for (in the same round
+   trip, and a shortfall holds the batch);
 6. publish the events, and wait for their confirms;
 7. acknowledge the commands.
 
@@ -101,7 +102,14 @@ class Pipeline:
             wanted = {call: {item.record_id for item in of_call} for call, of_call in calls.items()}
             stored = await self._patiently(self.store.load, wanted)
             folded = {
-                call: fold(stored[call], of_call, self.decide, at, beaten=attempt > 0)
+                call: fold(
+                    stored[call],
+                    of_call,
+                    self.decide,
+                    at,
+                    beaten=attempt > 0,
+                    anew=self.store.waits,
+                )
                 for call, of_call in calls.items()
             }
             changes = [change for change, _ in folded.values() if change is not None]

@@ -38,6 +38,14 @@ class HashExchange(StrEnum):
     CONSISTENT = "x-consistent-hash"
 
 
+class Durability(StrEnum):
+    """When a commit is safe enough for its event to be published."""
+
+    SERVER = "server"
+    AOF = "aof"
+    REPLICA = "replica"
+
+
 class Settings(BaseModel):
     """Everything that can be set. The field ``x`` is the variable ``CALL_CONTROL_X``."""
 
@@ -71,6 +79,14 @@ class Settings(BaseModel):
     event_names: EventNames = Field(
         EventNames.DOCUMENTED, description="the name in an event's body: documented or canonical"
     )
+    durability: Durability = Field(
+        Durability.SERVER,
+        description=(
+            "what a commit waits for before its event is published: server (what the Redis server"
+            " does by itself), aof (its log is on disk: WAITAOF, Redis 7.2) or replica (a replica"
+            " has it: WAIT)"
+        ),
+    )
     ended_retention_seconds: PositiveInt = Field(
         3600, description="how long an ended call and its records are kept"
     )
@@ -90,10 +106,13 @@ class Settings(BaseModel):
     confirm_seconds: PositiveFloat = Field(
         30.0, description="how long RabbitMQ may take to confirm a batch of events"
     )
+    stall_seconds: PositiveFloat = Field(
+        5.0, description="how long commands may wait in a partition of which none is delivered"
+    )
     grace_seconds: PositiveFloat = Field(
         20.0, description="how long a stopping worker may take to finish what it has"
     )
-    http_host: str = Field("127.0.0.1", description="address of /live and /ready")
+    http_host: str = Field("127.0.0.1", description="address of /live, /ready and /metrics")
     http_port: int = Field(8080, ge=0, le=65_535, description="their port; 0 takes any free one")
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="console or json")
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(

@@ -28,6 +28,7 @@ class RedisProcess:
 
     def __init__(self, runtime: Runtime, directory: Path, *options: str) -> None:
         directory.mkdir(parents=True)
+        self.directory = directory
         shutil.copy(CONFIG, directory / "redis.conf")
         self.port = free_port()
         home = runtime.path(directory)

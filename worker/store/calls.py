@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 from worker.core.call import Call, State
 from worker.errors import CorruptCall, StoreUnavailable
 from worker.names import Names
-from worker.settings import Settings
+from worker.settings import Durability, Settings
 from worker.store.codec import (
     CALL_FIELDS,
     Record,
@@ -20,12 +20,16 @@ from worker.store.codec import (
     record_field,
 )
 from worker.store.connection import RedisClient
+from worker.store.durability import Barrier
 from worker.store.errors import translated_errors
 
 _COMMIT: Final = files("worker.store").joinpath("commit.lua").read_text()
 
 #: The error prefix of a key that holds another type than a hash (Redis documentation, "Errors").
 _WRONG_TYPE: Final = "WRONGTYPE"
+
+#: How long the key that a verification writes is kept, in milliseconds.
+_PROBE_MS: Final = 60_000
 
 _FINISHED: Final = frozenset({State.ABSENT, State.ENDED})
 
@@ -62,6 +66,7 @@ class CallStore:
         prefix: What stands before the ``request_id`` in a key.
         ended_retention_seconds: How long a call is kept that is over, or never was.
         idle_expiry_seconds: How long a live call is kept after its last change.
+        durability: What a commit waits for.
     """
 
     def __init__(
@@ -71,9 +76,11 @@ class CallStore:
         prefix: str,
         ended_retention_seconds: int,
         idle_expiry_seconds: int,
+        durability: Durability = Durability.SERVER,
     ) -> None:
         self._redis = redis
         self._prefix = prefix
+        self._barrier = Barrier(durability)
         self._ended_ms = ended_retention_seconds * 1000
         self._idle_ms = idle_expiry_seconds * 1000
 
@@ -85,7 +92,17 @@ class CallStore:
             prefix=Names(settings.namespace).call_prefix,
             ended_retention_seconds=settings.ended_retention_seconds,
             idle_expiry_seconds=settings.idle_expiry_seconds,
+            durability=settings.durability,
         )
+
+    @property
+    def waits(self) -> bool:
+        """Whether a commit waits for more than the server's answer.
+
+        What another worker committed may then not be safe yet; a call is committed anew before
+        its records are relied on, and that waits for all that was written before it.
+        """
+        return bool(self._barrier)
 
     def key(self, request_id: str) -> str:
         """Return the key of a call's hash."""
@@ -120,20 +137,40 @@ class CallStore:
             it was loaded, by another worker or by this one's own commit of unknown outcome.
 
         Raises:
-            StoreUnavailable: Some may have been committed, some not: load and decide again.
+            StoreUnavailable: Some may have been committed, some not, or not safely: load and
+                decide again.
         """
         with translated_errors():
-            pipeline = self._redis.pipeline(transaction=False)
-            for change in changes:
+            pipeline: Any = self._redis.pipeline(transaction=False)
+            keys = [self.key(change.call.request_id) for change in changes]
+            for key, change in zip(keys, changes, strict=True):
                 # EVAL and not EVALSHA: inside a pipeline an empty script cache could not be
                 # answered, and a cluster's pipeline refuses EVALSHA.
-                key = self.key(change.call.request_id)
                 pipeline.eval(_COMMIT, 1, key, *self._arguments(change))
-            answers = await pipeline.execute(raise_on_error=False)
-        for answer in answers:
+            self._barrier.append(self._redis, pipeline, keys)
+            options = self._barrier.options(self._redis)
+            answers = await pipeline.execute(raise_on_error=False, **options)
+        for answer in answers[: len(changes)]:
             if isinstance(answer, Exception):
                 raise StoreUnavailable(str(answer)) from answer
-        return [answer == 1 for answer in answers]
+        self._barrier.check(answers[len(changes) :])
+        return [answer == 1 for answer in answers[: len(changes)]]
+
+    async def verify(self) -> None:
+        """Make sure that Redis takes writes, and makes them as safe as is asked for.
+
+        Raises:
+            StoreUnavailable: It does not, or not in time.
+        """
+        key = self._prefix  # The key of no call: a request_id is not empty.
+        with translated_errors():
+            pipeline: Any = self._redis.pipeline(transaction=False)
+            pipeline.set(key, b"", px=_PROBE_MS)
+            self._barrier.append(self._redis, pipeline, [key])
+            written, *barriers = await pipeline.execute(raise_on_error=False)
+        if isinstance(written, Exception):
+            raise StoreUnavailable(f"Redis: {written}") from written
+        self._barrier.check(barriers)
 
     async def history(self, request_id: str) -> tuple[Call, list[tuple[str, Record]]] | None:
         """Return a call and its records with their message ids, oldest first; None if unknown.
