@@ -9,9 +9,11 @@ confirmed, without waiting for the socket to drain in between.
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final, cast
+from urllib.parse import urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
@@ -22,7 +24,15 @@ from yarl import URL
 from worker.cancellation import raise_if_cancelled
 from worker.errors import BrokerUnavailable, ConfigurationError
 
-__all__ = ["Channel", "broker_errors", "close", "connect", "open_channel", "until_lost"]
+__all__ = [
+    "Channel",
+    "broker_errors",
+    "close",
+    "connect",
+    "is_blocked",
+    "open_channel",
+    "until_lost",
+]
 
 #: Seconds without traffic after which a connection counts as dead, unless the URL says otherwise.
 _HEARTBEAT_SECONDS: Final = 10
@@ -48,19 +58,41 @@ async def connect(url: str, name: str) -> AbstractConnection:
     """Return an open connection.
 
     Args:
-        url: ``amqp://`` or ``amqps://``.
+        url: ``amqp://`` or ``amqps://``. Where it names several hosts, as in
+            ``amqp://user:password@one:5672,two:5672/vhost``, they are tried in a random order, so
+            that the workers of a cluster spread over its nodes.
         name: What RabbitMQ shows as the connection's name.
 
     Raises:
         BrokerUnavailable: RabbitMQ cannot be reached, or refuses.
         ConfigurationError: The URL is not one of RabbitMQ's.
     """
+    targets = _targets(url)
+    random.shuffle(targets)
+    while True:
+        target = targets.pop()
+        try:
+            return await _connect(target, name)
+        except BrokerUnavailable:
+            if not targets:
+                raise
+
+
+def _targets(url: str) -> list[URL]:
+    """Return one URL for each host that a URL names."""
     try:
-        target = URL(url)
+        parts = urlsplit(url)
+        credentials, at, hosts = parts.netloc.rpartition("@")
+        netlocs = [f"{credentials}{at}{host}" for host in hosts.split(",")]
+        targets = [URL(parts._replace(netloc=netloc).geturl()) for netloc in netlocs]
     except ValueError as error:
         raise ConfigurationError(f"CALL_CONTROL_AMQP_URL: {error}") from None
-    if target.scheme not in {"amqp", "amqps"} or not target.host:
+    if any(target.scheme not in {"amqp", "amqps"} or not target.host for target in targets):
         raise ConfigurationError("CALL_CONTROL_AMQP_URL: expected amqp:// or amqps:// and a host")
+    return targets
+
+
+async def _connect(target: URL, name: str) -> AbstractConnection:
     if "heartbeat" not in target.query:
         target = target.update_query(heartbeat=str(_HEARTBEAT_SECONDS))
     connection = aio_pika.Connection(
@@ -101,6 +133,22 @@ async def open_channel(
             # Its number is taken: the closing of its last channel has not been answered in time.
             raise BrokerUnavailable(f"RabbitMQ: {error}") from error
         return cast("Channel", await channel.get_underlay_channel())
+
+
+async def is_blocked(connection: AbstractConnection) -> bool:
+    """Tell whether the broker has stopped reading what is published here.
+
+    It does so while an alarm for memory or disk is on, and says so with ``connection.blocked``
+    (RabbitMQ documentation, "Blocked Connection Notifications").
+    """
+    if connection.transport is None:
+        return False
+    try:
+        async with asyncio.timeout(0):
+            await connection.transport.connection.ready()
+    except TimeoutError:
+        return True
+    return False
 
 
 async def until_lost(connection: AbstractConnection) -> None:

@@ -15,10 +15,12 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from worker.broker.connection import Channel, broker_errors, open_channel
+from worker.broker.connection import Channel, broker_errors, is_blocked, open_channel
 from worker.errors import BrokerUnavailable
 
 _log: Final = structlog.get_logger(__name__)
+
+_Result = BaseException | None
 
 
 #: Seconds that replies may take to be confirmed; they keep the acknowledgements waiting.
@@ -74,7 +76,9 @@ class Outbox:
     Args:
         connection: A connection that only publishes: a broker short of memory blocks it, and must
             not stop the consuming with it.
-        confirm_seconds: How long a batch may take to be confirmed.
+        confirm_seconds: How long a batch may take to be confirmed. While the broker blocks what
+            publishes, because it is short of memory or disk, the batch is held: beginning anew
+            would only have every command delivered again.
     """
 
     def __init__(self, connection: AbstractConnection, *, confirm_seconds: float) -> None:
@@ -101,13 +105,16 @@ class Outbox:
 
     async def _publish_once(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
         """Publish messages, and return those to publish again."""
-        async with broker_errors("publishing events", self._confirm_seconds):
-            if self._events is None:
-                self._events = await open_channel(self._connection, confirms=True)
-            results = await asyncio.gather(
-                *(_publish(self._events, message, mandatory=True) for message in messages),
-                return_exceptions=True,
-            )
+        if self._events is None:
+            self._events = await open_channel(self._connection, confirms=True)
+        publishing = asyncio.gather(
+            *(_publish(self._events, message, mandatory=True) for message in messages),
+            return_exceptions=True,
+        )
+        try:
+            results = await self._confirmed(publishing)
+        finally:
+            publishing.cancel()
         _raise_if_lost(results)
         again: list[Outgoing] = []
         broken: set[str] = set()
@@ -118,6 +125,16 @@ class Outbox:
             if message.order in broken:
                 again.append(message)
         return again
+
+    async def _confirmed(self, publishing: "asyncio.Future[list[_Result]]") -> list[_Result]:
+        """Wait for the confirms of a batch; the time in which the broker blocks does not count."""
+        while not publishing.done():
+            await asyncio.wait({publishing}, timeout=self._confirm_seconds)
+            if not publishing.done() and not await is_blocked(self._connection):
+                raise BrokerUnavailable(
+                    f"RabbitMQ: events not confirmed in {self._confirm_seconds:g} s"
+                )
+        return publishing.result()
 
     async def reply(self, messages: Sequence[Outgoing]) -> None:
         """Publish copies of events to those who asked for a reply.
