@@ -6,6 +6,7 @@ import random
 import secrets
 import socket
 import time
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,9 +20,11 @@ from worker.broker import connection as broker
 from worker.broker.inbox import Inbox
 from worker.broker.outbox import Outbox
 from worker.broker.topology import establish, topology
+from worker.broker.watchdog import Watchdog
 from worker.errors import StoreUnavailable, Unavailable
 from worker.gateways.loopback import decide_and_grant
 from worker.membership import Heartbeat, claim_partition_count, ranking
+from worker.metrics import Metrics
 from worker.names import Names
 from worker.pipeline import Pipeline
 from worker.settings import Settings
@@ -50,6 +53,8 @@ class _Standing:
 
     joined: bool = False
     beaten_at: float = field(default=float("-inf"))
+    blocked: bool = False
+    stalled: frozenset[int] = frozenset()
 
 
 class Service:
@@ -66,6 +71,7 @@ class Service:
         self._names = Names(settings.namespace)
         self._stop = asyncio.Event()
         self._standing = _Standing()
+        self._metrics = Metrics()
         self.http_port: int | None = None
 
     def stop(self) -> None:
@@ -86,6 +92,10 @@ class Service:
             found.append("not joined: waiting for RabbitMQ and Redis")
         elif time.monotonic() - self._standing.beaten_at > self._settings.lapse_seconds:
             found.append("heartbeat lapsed: Redis does not answer")
+        if self._standing.blocked:
+            found.append("RabbitMQ blocks publishing: it is short of memory or disk")
+        if self._standing.stalled:
+            found.append(f"partitions stalled: {sorted(self._standing.stalled)}")
         return found
 
     async def run(self) -> None:
@@ -97,7 +107,7 @@ class Service:
         redis = connect(self._settings.redis_url.get_secret_value())
         try:
             async with health.serve(
-                self._settings.http_host, self._settings.http_port, self.problems
+                self._settings.http_host, self._settings.http_port, self.problems, self._metrics
             ) as self.http_port:
                 _log.info("worker started", worker=self.name, http_port=self.http_port)
                 while not self._stop.is_set():
@@ -130,7 +140,9 @@ class Service:
 
     async def _session(self, redis: RedisClient) -> None:
         settings, names = self._settings, self._names
+        store = CallStore.of(redis, settings)
         await claim_partition_count(redis, names.partition_count, settings.partitions)
+        await store.verify()
         async with AsyncExitStack() as closing:
             consuming = await self._connect(closing, "consuming")
             publishing = await self._connect(closing, "publishing")
@@ -146,7 +158,7 @@ class Service:
             )
             pipeline = Pipeline(
                 inbox=inbox,
-                store=CallStore.of(redis, settings),
+                store=store,
                 outbox=Outbox(publishing, confirm_seconds=settings.confirm_seconds),
                 decide=decide_and_grant,
                 names=names,
@@ -157,14 +169,30 @@ class Service:
             heartbeat = Heartbeat(
                 redis, key=names.workers, worker=self.name, lapse_seconds=settings.lapse_seconds
             )
+            watchdog = Watchdog(
+                consuming,
+                inbox,
+                names,
+                channel_number=settings.partitions + 1,
+                stall_seconds=settings.stall_seconds,
+                report=self._report_stalled,
+            )
             failure: Unavailable | None = None
             try:
-                await self._work(pipeline, heartbeat, (consuming, publishing))
+                await self._work(
+                    pipeline,
+                    heartbeat,
+                    broker.until_lost(consuming),
+                    broker.until_lost(publishing),
+                    watchdog.run(),
+                    self._watch_blocking(publishing),
+                )
             except* Unavailable as failures:
                 # Raised below: what is raised in here comes out as a group again.
                 failure = _first(failures)
             finally:
-                had_joined, self._standing.joined = self._standing.joined, False
+                had_joined, self._standing = self._standing.joined, _Standing()
+                self._metrics.stalled.set(0)
                 inbox.abort()
                 with suppress(StoreUnavailable):
                     await heartbeat.leave()
@@ -184,13 +212,12 @@ class Service:
         self,
         pipeline: Pipeline,
         heartbeat: Heartbeat,
-        connections: tuple[AbstractConnection, ...],
+        *watches: Coroutine[None, None, None],
     ) -> None:
         async with asyncio.TaskGroup() as tasks:
             running = [
-                tasks.create_task(pipeline.run()),
-                tasks.create_task(pipeline.inbox.failure()),
-                *(tasks.create_task(broker.until_lost(each)) for each in connections),
+                tasks.create_task(each)
+                for each in (pipeline.run(), pipeline.inbox.failure(), *watches)
             ]
             # Subscribe first, announce afterwards: when the others step back, somebody is there.
             pipeline.inbox.follow(self._rankings(await heartbeat.others() | {self.name}))
@@ -229,6 +256,19 @@ class Service:
                 _log.info("worker joined", worker=self.name)
             inbox.follow(rankings)
             await asyncio.sleep(self._settings.heartbeat_seconds)
+
+    async def _watch_blocking(self, publishing: AbstractConnection) -> None:
+        while True:
+            blocked = await broker.is_blocked(publishing)
+            if blocked != self._standing.blocked:
+                self._standing.blocked = blocked
+                _log.warning("publishing blocked" if blocked else "publishing unblocked")
+            await asyncio.sleep(self._settings.heartbeat_seconds)
+
+    def _report_stalled(self, partitions: frozenset[int]) -> None:
+        self._metrics.stalls.inc(len(partitions - self._standing.stalled))
+        self._metrics.stalled.set(len(partitions))
+        self._standing.stalled = partitions
 
     async def _drain(self, heartbeat: Heartbeat, inbox: Inbox) -> None:
         _log.info("draining", partitions=inbox.partitions)

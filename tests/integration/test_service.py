@@ -5,25 +5,16 @@ import os
 import signal
 import time
 
-import aiohttp
-
-from tests.harness import Installation, Worker, eventually
+from tests.harness import Installation, eventually
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
-
-
-async def get(worker: Worker, path: str) -> tuple[int, dict[str, object]]:
-    """Ask a worker's health port; return the status and the body."""
-    url = f"http://127.0.0.1:{worker.http_port}{path}"
-    async with aiohttp.ClientSession() as http, http.get(url) as response:
-        return response.status, await response.json()
 
 
 async def test_a_worker_that_has_joined_is_live_and_ready(calls: Installation) -> None:
     """Both probes answer 200."""
     (worker,) = calls.workers
-    assert await get(worker, "/live") == (200, {"live": True})
-    assert await get(worker, "/ready") == (200, {"ready": True, "problems": []})
+    assert await worker.get("/live") == (200, '{"live": true}')
+    assert await worker.get("/ready") == (200, '{"ready": true, "problems": []}')
 
 
 async def test_a_worker_that_cannot_reach_redis_is_live_but_not_ready(
@@ -34,21 +25,13 @@ async def test_a_worker_that_cannot_reach_redis_is_live_but_not_ready(
     assert redis is not None, "Redis has to be one that the tests may pause"
     (worker,) = calls.workers
 
-    async def until(status: int) -> dict[str, object]:
-        for _ in range(200):
-            found, body = await get(worker, "/ready")
-            if found == status:
-                return body
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"/ready does not answer {status}")
-
     await asyncio.to_thread(redis.pause)
     try:
-        assert "Redis" in str((await until(503))["problems"])
-        assert (await get(worker, "/live"))[0] == 200
+        assert "Redis" in str(await worker.until_ready(ready=False))
+        assert (await worker.get("/live"))[0] == 200
     finally:
         await asyncio.to_thread(redis.resume)
-    await until(200)
+    await worker.until_ready(ready=True)
 
 
 async def test_sigterm_drains_under_traffic_and_exits_with_zero(calls: Installation) -> None:
@@ -110,6 +93,14 @@ async def test_a_setting_that_does_not_exist_is_an_error_that_names_it(
     worker = await empty.spawn(prefetsch=7)
     assert await asyncio.wait_for(worker.process.wait(), 20) == 1
     assert "CALL_CONTROL_PREFETSCH: no such setting" in worker.log.read_text()
+
+
+async def test_a_worker_connects_to_whichever_of_its_hosts_is_there(empty: Installation) -> None:
+    """A cluster's URL names its nodes, and one of them may be down."""
+    url = empty.environment["CALL_CONTROL_AMQP_URL"].replace("@", "@127.0.0.1:1,")
+    await empty.start(amqp_url=url)
+    await empty.subscribe()
+    assert (await empty.ask("123XYZ", "call", **CALL)).content["status"] == 200
 
 
 async def test_credentials_are_in_no_log_line(empty: Installation) -> None:

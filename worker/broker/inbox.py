@@ -38,6 +38,7 @@ class Subscription:
         leaving: Whether deliveries are no longer taken from it.
         abandoned: Whether nothing on it is acknowledged any more, so that it all comes back.
         active_since: When a standby got its first delivery, by the loop's clock.
+        delivered: How many commands have been delivered on it.
     """
 
     def __init__(self, partition: int, channel: Channel, owner: str) -> None:
@@ -47,6 +48,8 @@ class Subscription:
         self.leaving = False
         self.abandoned = False
         self.active_since: float | None = None
+        self.delivered = 0
+        self._answered = 0
         self._unsettled = 0
         self._settled = asyncio.Event()
         self._settled.set()
@@ -58,9 +61,15 @@ class Subscription:
 
     def settled(self, count: int) -> None:
         """Count deliveries whose processing is over, well or badly."""
+        self._answered += count
         self._unsettled -= count
         if self._unsettled == 0:
             self._settled.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was delivered on it has been processed."""
+        return self.delivered == self._answered
 
     async def all_settled(self) -> None:
         """Wait until nothing taken from it is being processed."""
@@ -118,6 +127,14 @@ class Inbox:
         """The number of partitions subscribed to, as owner or standby."""
         return len(self._subscriptions)
 
+    def owned(self) -> list[Subscription]:
+        """Return the subscriptions to the partitions that this worker ranks first for."""
+        return [
+            subscription
+            for subscription in self._subscriptions.values()
+            if subscription.owner == self._worker and not subscription.leaving
+        ]
+
     def follow(self, rankings: Mapping[int, tuple[str, ...]]) -> None:
         """Start what the rankings of the partitions ask for; what is under way is let finish.
 
@@ -126,6 +143,11 @@ class Inbox:
         for partition, workers in rankings.items():
             if partition not in self._moves and self._out_of_place(partition, workers):
                 self._start(partition, self._move(partition, workers))
+
+    def resubscribe(self, partition: int) -> None:
+        """Leave a partition that this worker owns, and subscribe to it again."""
+        if partition not in self._moves:
+            self._start(partition, self._move(partition, (self._worker,)))
 
     def _start(self, partition: int, move: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(move)
@@ -205,6 +227,7 @@ class Inbox:
             return
         if subscription.active_since is None and subscription.owner != self._worker:
             subscription.active_since = asyncio.get_running_loop().time()
+        subscription.delivered += 1
         self._arrived.append(
             Delivery(
                 subscription,
