@@ -9,10 +9,18 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
+import worker.service
+from schemas.contract import CommandName
 from worker.broker.inbox import Delivery, Inbox
 from worker.broker.outbox import Outbox, Outgoing
 from worker.cli.app import app
+from worker.core.call import Call
+from worker.core.messages import Decision, Message
+from worker.gateways.loopback import decide_and_grant
 from worker.membership import Heartbeat
+
+#: The call whose commands are poison.
+POISON = "poison"
 
 
 def _die() -> NoReturn:
@@ -55,12 +63,35 @@ def die_after_publish() -> None:
     _replace(Inbox, "settle", settle)
 
 
-def _replace(owner: type, name: str, function: Any) -> None:
+def die_of_poison() -> None:
+    """Be killed by every command of one call, whenever it is decided."""
+
+    def decide(call: Call, message: Message) -> Decision:
+        if call.request_id == POISON:
+            _die()
+        return decide_and_grant(call, message)
+
+    _replace(worker.service, "decide_and_grant", decide)
+
+
+def bug_in_decide() -> None:
+    """Have a bug that every ``mute`` of one call runs into."""
+
+    def decide(call: Call, message: Message) -> Decision:
+        if call.request_id == POISON and message.request.call_control == CommandName.MUTE:
+            raise RuntimeError("planted")
+        return decide_and_grant(call, message)
+
+    _replace(worker.service, "decide_and_grant", decide)
+
+
+def _replace(owner: object, name: str, function: Any) -> None:
     setattr(owner, name, function)
 
 
 _FAULTS: dict[str, Callable[[], None]] = {
-    fault.__name__: fault for fault in (alone, die_after_commit, die_after_publish)
+    fault.__name__: fault
+    for fault in (alone, die_after_commit, die_after_publish, die_of_poison, bug_in_decide)
 }
 
 if __name__ == "__main__":

@@ -60,6 +60,11 @@ class Names:
         """The key that holds the number of partitions in force."""
         return f"{self.base}.partitions"
 
+    @property
+    def suspect_prefix(self) -> str:
+        """The head of the keys under which suspects are noted; the partition is the rest."""
+        return f"{self.base}.suspects."
+
     def owns(self, name: str) -> bool:
         """Tell whether an exchange or a queue of this name is the installation's own."""
         return name == self.base or name.startswith(f"{self.base}.")

@@ -16,6 +16,7 @@ So the unacknowledged command is the outbox, and there is no other.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -30,12 +31,15 @@ from tenacity import (
 
 from schemas.contract import EventNames
 from worker.batch import Decide, Item, Outcome, by_call, fold, read_delivery, unanswerable
-from worker.broker.inbox import Inbox
+from worker.broker.inbox import Delivery, Inbox
 from worker.broker.messages import dead_letter, event_message, reply_message
 from worker.broker.outbox import Outbox, Outgoing
+from worker.core.call import Call
+from worker.core.messages import Decision, Message
 from worker.errors import StoreUnavailable
+from worker.metrics import Metrics
 from worker.names import Names
-from worker.store.calls import CallStore
+from worker.store import CallStore, Suspects
 
 _log: Final = structlog.get_logger(__name__)
 _A = TypeVar("_A")
@@ -44,6 +48,22 @@ _T = TypeVar("_T")
 #: How often a call that somebody else keeps changing is decided again before its partition counts
 #: as lost.
 _MOST_CONFLICTS: Final = 5
+
+#: How often a command has come back when it is processed alone from then on. Few do: a worker that
+#: is stopped, or loses a service, returns each command once.
+_SUSPICIOUS_RETURNS: Final = 3
+
+#: How many workers may die while they process a command alone, before it counts as the cause.
+_MOST_CRASHES: Final = 3
+
+
+class WorkersCrashed(Exception):
+    """Raised in place of a decision on which workers crash."""
+
+
+def _crash(call: Call, message: Message) -> Decision:
+    del call, message
+    raise WorkersCrashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +77,8 @@ class Pipeline:
         inbox: Where commands come from.
         store: Where calls are.
         outbox: Where events go.
+        suspects: The commands on which workers may have crashed.
+        metrics: What is counted.
         decide: The pure decision.
         names: The installation's names.
         event_names: Which name stands in an event's body.
@@ -67,6 +89,8 @@ class Pipeline:
     inbox: Inbox
     store: CallStore
     outbox: Outbox
+    suspects: Suspects
+    metrics: Metrics
     decide: Decide
     names: Names
     event_names: EventNames
@@ -88,10 +112,35 @@ class Pipeline:
     async def _take_and_commit(self, committed: asyncio.Queue[list[Outcome]]) -> None:
         while True:
             deliveries = await self.inbox.take(self.batch_size)
-            items = [read_delivery(delivery) for delivery in deliveries]
-            await committed.put(await self.commit(items))
+            if any(delivery.returns >= _SUSPICIOUS_RETURNS for delivery in deliveries):
+                for delivery in deliveries:
+                    await self._process_alone(delivery, committed)
+            else:
+                items = [read_delivery(delivery) for delivery in deliveries]
+                await committed.put(await self.commit(items, self.decide))
 
-    async def commit(self, items: Sequence[Item]) -> list[Outcome]:
+    async def _process_alone(
+        self, delivery: Delivery, committed: asyncio.Queue[list[Outcome]]
+    ) -> None:
+        """Process a delivery while nothing else is under way, so that a crash is its own doing."""
+        partition = delivery.subscription.partition
+        await committed.join()
+        died = await self._patiently(self.suspects.begin, partition)
+        try:
+            guilty = died >= _MOST_CRASHES
+            if guilty:
+                _log.error("workers crash on a command", partition=partition, workers=died)
+                self.metrics.poisoned.inc()
+            items = [read_delivery(delivery)]
+            await committed.put(await self.commit(items, _crash if guilty else self.decide))
+            await committed.join()
+        except BaseException:
+            with suppress(StoreUnavailable):
+                await self.suspects.withdraw(partition)
+            raise
+        await self._patiently(self.suspects.finish, partition)
+
+    async def commit(self, items: Sequence[Item], decide: Decide) -> list[Outcome]:
         """Load, decide and commit; return the outcomes in the order of the items."""
         at = time.time_ns() // 1_000_000
         outcomes = {id(item): unanswerable(item, at) for item in items if item.request_id is None}
@@ -105,7 +154,7 @@ class Pipeline:
                 call: fold(
                     stored[call],
                     of_call,
-                    self.decide,
+                    decide,
                     at,
                     beaten=attempt > 0,
                     anew=self.store.waits,
@@ -133,6 +182,7 @@ class Pipeline:
             await self.outbox.publish(messages)
             await self.outbox.reply(replies)
             await self.inbox.settle(outcome.item.delivery for outcome in outcomes)
+            committed.task_done()
 
     def _messages(self, outcomes: Sequence[Outcome]) -> tuple[list[Outgoing], list[Outgoing]]:
         messages: list[Outgoing] = []

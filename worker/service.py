@@ -28,7 +28,14 @@ from worker.metrics import Metrics
 from worker.names import Names
 from worker.pipeline import Pipeline
 from worker.settings import Settings
-from worker.store import CallStore, RedisClient, close, connect, drop_idle_connections
+from worker.store import (
+    CallStore,
+    RedisClient,
+    Suspects,
+    close,
+    connect,
+    drop_idle_connections,
+)
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -160,6 +167,8 @@ class Service:
                 inbox=inbox,
                 store=store,
                 outbox=Outbox(publishing, confirm_seconds=settings.confirm_seconds),
+                suspects=Suspects(redis, prefix=names.suspect_prefix, worker=self.name),
+                metrics=self._metrics,
                 decide=decide_and_grant,
                 names=names,
                 event_names=settings.event_names,

@@ -15,9 +15,10 @@ from worker.broker.inbox import Delivery, Inbox, Subscription
 from worker.broker.outbox import Outbox
 from worker.errors import StoreUnavailable
 from worker.gateways.loopback import decide_and_grant
+from worker.metrics import Metrics
 from worker.names import Names
 from worker.pipeline import Pipeline
-from worker.store import CallStore, Change, close, connect
+from worker.store import CallStore, Change, Suspects, close, connect
 
 CALL = b"""{"call_control": "call", "request_id": "1",
             "origin": "tel:+18164388687", "destination": "tel:+18165057120"}"""
@@ -86,6 +87,8 @@ async def commit(store: CallStore, *bodies: bytes, named: bool) -> tuple[list[Ou
         inbox=inbox,
         store=store,
         outbox=cast("Outbox", None),
+        suspects=cast("Suspects", None),
+        metrics=Metrics(),
         decide=decide_and_grant,
         names=Names("test"),
         event_names=EventNames.DOCUMENTED,
@@ -96,7 +99,7 @@ async def commit(store: CallStore, *bodies: bytes, named: bool) -> tuple[list[Ou
         read_delivery(delivery(body, tag, f"command-{tag}" if named else None))
         for tag, body in enumerate(bodies)
     ]
-    return await pipeline.commit(items), inbox
+    return await pipeline.commit(items, decide_and_grant), inbox
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["with message_id", "without"])

@@ -38,7 +38,7 @@ def test_a_partition_keeps_order_and_loses_nothing() -> None:
         assert queue.arguments == {
             "x-queue-type": "quorum",
             "x-single-active-consumer": True,
-            "x-delivery-limit": 100,
+            "x-delivery-limit": 1000,
             "x-dead-letter-exchange": "call_control.dead_letters",
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",

@@ -78,7 +78,18 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message from a partition."""
+    """One message from a partition.
+
+    Attributes:
+        subscription: Where it came from.
+        tag: Its delivery tag.
+        body: Its body.
+        properties: Its AMQP properties.
+        redelivered: Whether it has been delivered before.
+        exchange: The exchange it was published to.
+        routing_key: Its routing key.
+        returns: How often it has come back without an acknowledgement, by the broker's count.
+    """
 
     subscription: Subscription
     tag: int
@@ -87,6 +98,14 @@ class Delivery:
     redelivered: bool
     exchange: str
     routing_key: str
+    returns: int = 0
+
+
+def _returns(message: DeliveredMessage) -> int:
+    # A quorum queue counts from the first return on; until then the header is the producer's.
+    headers = message.header.properties.headers if message.redelivered else None
+    count = (headers or {}).get("x-delivery-count")
+    return count if isinstance(count, int) else 0
 
 
 class Inbox:
@@ -237,6 +256,7 @@ class Inbox:
                 redelivered=bool(message.redelivered),
                 exchange=message.exchange or "",
                 routing_key=message.routing_key or "",
+                returns=_returns(message),
             )
         )
         self._wake.set()

@@ -16,10 +16,10 @@ from worker.errors import BrokerUnavailable, TopologyMismatch
 from worker.names import Names
 from worker.settings import HashExchange
 
-#: How often a command may come back before RabbitMQ dead-letters it. Every crash of its worker
-#: counts, so it stands well above what crashes can add up to; poison never gets that far, because
-#: the worker answers it itself.
-DELIVERY_LIMIT: Final = 100
+#: How often a command may come back before RabbitMQ dead-letters it. Every crash of a worker that
+#: has it in hand counts, so it stands far above what crashes can add up to; a command that is
+#: their cause never gets that far, because workers find it out and answer it.
+DELIVERY_LIMIT: Final = 1000
 
 #: Commands and bytes that may wait in one partition; beyond that a publish is refused by a nack,
 #: so that the producer knows.

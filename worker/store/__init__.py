@@ -3,6 +3,7 @@
 from worker.store.calls import CallStore, Change, StoredCall
 from worker.store.codec import Record
 from worker.store.connection import RedisClient, close, connect, drop_idle_connections
+from worker.store.suspects import Suspects
 
 __all__ = [
     "CallStore",
@@ -10,6 +11,7 @@ __all__ = [
     "Record",
     "RedisClient",
     "StoredCall",
+    "Suspects",
     "close",
     "connect",
     "drop_idle_connections",
