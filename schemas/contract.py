@@ -108,6 +108,9 @@ def body_name(event: EventName, names: EventNames) -> str:
     return _DOCUMENTED.get(event, event.value)
 
 
+#: The status of success.
+OK: Final = 200
+
 #: Reason phrases: RFC 3261 section 21 for 180 to 606, this contract's own for the worker's answers.
 REASON_PHRASES: Final = {
     180: "Ringing",

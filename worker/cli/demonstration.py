@@ -11,6 +11,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from schemas.contract import OK
 from worker import logs
 from worker.broker import connection as broker
 from worker.broker.topology import remove, topology
@@ -23,7 +24,6 @@ from worker.store import close, connect
 
 _ANSWER_SECONDS: Final = 10.0
 _START_SECONDS: Final = 60.0
-_OK: Final = 200
 
 _A: Final = "tel:+18164388687"
 _B: Final = "tel:+18165057120"
@@ -187,7 +187,7 @@ def fits(step: Step, body: dict[str, Any]) -> bool:
     if not isinstance(content, dict) or (step.content and len(body) != 1):
         return False
     reason = content.get("reason", "")
-    begins = reason == step.reason or (step.status != _OK and reason.startswith(step.reason))
+    begins = reason == step.reason or (step.status != OK and reason.startswith(step.reason))
     expected = {
         "event": step.event,
         "request_id": step.call,

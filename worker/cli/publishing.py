@@ -7,15 +7,13 @@ from pydantic_core import to_json
 from rich.console import Console
 
 from schemas.commands import Command
-from schemas.contract import CommandName, ReportName
+from schemas.contract import OK, CommandName, ReportName
 from schemas.fields import routing_word
 from schemas.reports import Offered
 from schemas.wire import Malformed, read
 from worker.client import answer, open_client
 from worker.errors import ConfigurationError
 from worker.settings import Settings
-
-_OK = 200
 
 
 async def send(
@@ -40,7 +38,7 @@ async def send(
         async with client.events(f"*.{routing_word(request_id)}") as events:
             event = await answer(events, await client.publish_command(command), wait_seconds)
     console.print_json(data=event.body)
-    return 0 if event.content.get("status") == _OK else 1
+    return 0 if event.content.get("status") == OK else 1
 
 
 def _checked(body: Mapping[str, str]) -> Command:

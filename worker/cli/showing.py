@@ -33,9 +33,8 @@ async def show(request_id: str, settings: Settings) -> int:
 
 
 def _print_call(console: Console, call: Call) -> None:
-    flags = [flag for flag in ("held", "muted", "incoming") if getattr(call, flag)]
     console.print(f"call        {call.request_id}", markup=False)
-    console.print(f"state       {' '.join((call.state, *flags))}")
+    console.print(f"state       {' '.join((call.state, *call.flags))}")
     console.print(f"origin      {call.origin or '-'}", markup=False)
     console.print(f"destination {call.destination or '-'}", markup=False)
 

@@ -5,11 +5,10 @@ from datetime import datetime
 
 from rich.console import Console
 
+from schemas.contract import OK
 from schemas.fields import routing_word
 from worker.client import Received, open_client
 from worker.settings import Settings
-
-_OK = 200
 
 
 async def watch(request_id: str | None, settings: Settings) -> int:
@@ -41,6 +40,6 @@ def _show(console: Console, event: Received) -> None:
         f"{event.kind:<20}",
         f"{event.headers.get('call_state', ''):<10}",
         f"{status} {content.get('reason', '')}",
-        style=None if status == _OK else "yellow",
+        style=None if status == OK else "yellow",
         markup=False,
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from schemas.contract import CommandName, EventName
 from schemas.events import Request
@@ -62,3 +63,11 @@ class Call:
     destination: str | None = None
     sequence: int = 0
     pending: Pending | None = None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The names of the flags that are up."""
+        return tuple(name for name in _FLAGS if getattr(self, name))
+
+
+_FLAGS: Final = ("held", "muted", "incoming")

@@ -28,7 +28,6 @@ _LONGEST_ID: Final = 128
 #: What decoding raises for a value of another making.
 _UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
-_FLAGS: Final = ("held", "muted", "incoming")
 _ENDINGS: Final = frozenset({EventName.CALL_TERMINATED, EventName.CALL_REJECTED})
 
 
@@ -55,10 +54,9 @@ def record_field(message_id: str) -> str:
 
 def encode_call(call: Call, version: int) -> dict[str, str | bytes | int]:
     """Return a call's fields, as they stand at a version."""
-    flags = (flag for flag in _FLAGS if getattr(call, flag))
     return {
         "version": version,
-        "state": " ".join((call.state, *flags)),
+        "state": " ".join((call.state, *call.flags)),
         "sequence": call.sequence,
         "origin": call.origin or "",
         "destination": call.destination or "",
