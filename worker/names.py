@@ -65,6 +65,10 @@ class Names:
         """The head of the keys under which suspects are noted; the partition is the rest."""
         return f"{self.base}.suspects."
 
-    def owns(self, name: str) -> bool:
-        """Tell whether an exchange or a queue of this name is the installation's own."""
-        return name == self.base or name.startswith(f"{self.base}.")
+
+def is_ours(name: str) -> bool:
+    """Tell whether a queue or an exchange of this name may be an installation's, of any namespace.
+
+    That is, whether ``call_control`` is among its words.
+    """
+    return _BASE in name.split(".")

@@ -191,7 +191,7 @@ class Pipeline:
             for event in outcome.events:
                 message = event_message(event, outcome.at, self.names, self.event_names)
                 messages.append(message)
-                reply = reply_message(event, message, self.names)
+                reply = reply_message(event, message)
                 if reply is not None:
                     replies.append(reply)
             if outcome.dead_reason is not None:

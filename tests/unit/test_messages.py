@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pamqp.common import FieldValue
 
 from schemas.contract import EventNames
 from schemas.events import Event, Request
 from schemas.wire import MAX_BODY_BYTES, event_headers, write_body
 from tests.unit.builders import CALL_ID, after, command, only
 from tests.unit.deliveries import body, delivery
+from worker.batch import read_delivery
 from worker.broker.messages import dead_letter, event_message, reply_message, without_digits
 from worker.core.messages import Message
 from worker.gateways.loopback import decide_and_grant
@@ -65,7 +67,7 @@ def test_an_event_that_answers_nothing_is_correlated_with_nothing() -> None:
     event = replace(dialed(), answers=None)
     message = event_message(event, AT, NAMES, EventNames.DOCUMENTED)
     assert message.properties.correlation_id is None
-    assert reply_message(event, message, NAMES) is None
+    assert reply_message(event, message) is None
 
 
 def test_a_calls_events_have_one_order() -> None:
@@ -79,29 +81,68 @@ def test_a_reply_is_a_copy_of_the_event(queue: str) -> None:
     """Through the default exchange, into the queue that was asked for."""
     event = dialed(reply_to=queue)
     message = event_message(event, AT, NAMES, EventNames.DOCUMENTED)
-    reply = reply_message(event, message, NAMES)
+    reply = reply_message(event, message)
     assert reply == replace(message, exchange="", routing_key=queue)
 
 
-@pytest.mark.parametrize(
-    ("namespace", "queue"),
-    [
-        ("", ""),
-        ("", "x" * 256),
-        ("", "call_control"),
-        ("", "call_control.commands.00"),
-        ("", "call_control.dead_letters"),
-        ("", "call_control.events.journal"),
-        ("blue", "blue.call_control.commands.63"),
-        ("blue", "blue.call_control.dead_letters"),
-    ],
-)
-def test_no_reply_goes_into_the_installations_own_queues(namespace: str, queue: str) -> None:
-    """Or a command could make the worker feed itself events, and never stop."""
+FORBIDDEN_QUEUES = [
+    "",
+    "x" * 256,
+    "\u00e9" * 128,
+    "amq.rabbitmq.reply-to",
+    "call_control",
+    "call_control.commands.00",
+    "call_control.dead_letters",
+    "call_control.events.journal",
+    "blue.call_control.commands.63",
+    "blue.call_control.dead_letters",
+]
+
+
+@pytest.mark.parametrize("queue", FORBIDDEN_QUEUES)
+@pytest.mark.parametrize("namespace", ["", "blue", "green"])
+def test_no_reply_goes_into_the_queues_of_any_installation(namespace: str, queue: str) -> None:
+    """Or a command could make the worker feed itself events, or its neighbour."""
     event = dialed(reply_to=queue)
-    names = Names(namespace)
-    message = event_message(event, AT, names, EventNames.DOCUMENTED)
-    assert reply_message(event, message, names) is None
+    message = event_message(event, AT, Names(namespace), EventNames.DOCUMENTED)
+    assert reply_message(event, message) is None
+
+
+@pytest.mark.parametrize("queue", FORBIDDEN_QUEUES)
+def test_a_dead_letter_does_not_carry_a_reply_to_that_would_not_be_served(queue: str) -> None:
+    """It would be served when the letter is published again, or close the worker's channel."""
+    letter = dead_letter(delivery(b"", reply_to=queue), 400, "Bad Request", AT, NAMES)
+    assert letter.properties.reply_to is None
+
+
+def test_neither_events_nor_dead_letters_carry_what_a_command_would_steer_rabbitmq_with() -> None:
+    """Copied, these would route, expire or reorder messages, or be refused with the channel."""
+    steering: dict[str, FieldValue] = {"CC": ["call_control.commands.00"], "BCC": ["answers"]}
+    asked = delivery(
+        body(call_control="hold"),
+        headers={**steering, "x-delay": 5},
+        expiration="1",
+        priority=9,
+        user_id="guest",
+        app_id="somebody",
+        delivery_mode=1,
+        message_type="call_connected",
+    )
+    asked.properties.cluster_id = "x"
+    letter = dead_letter(asked, 400, "Bad Request", AT, NAMES)
+    decision = decide_and_grant(after(command("call")), read_delivery(asked).message)
+    event = event_message(only(decision), AT, NAMES, EventNames.DOCUMENTED)
+    for message in (letter, event):
+        properties = message.properties
+        assert steering.keys().isdisjoint(properties.headers or {})
+        assert "x-delay" not in (properties.headers or {})
+        assert properties.expiration is None
+        assert properties.priority is None
+        assert properties.user_id is None
+        assert not properties.cluster_id
+        assert properties.app_id == "call-control-worker"
+        assert properties.delivery_mode == 2
+        assert properties.message_type != "call_connected"
 
 
 def test_a_dead_letter_says_what_it_was_and_why_it_is_here() -> None:
@@ -178,6 +219,10 @@ def test_digits_are_taken_out_of_json_wherever_they_stand(kept: object) -> None:
         f'{{"digits": "\\"{PIN}", }}',
         f'{{"digits": "{PIN}", "x": NaN}} x',
         f'{{"digits": "{PIN}", "x": "\\ud800"}}',
+        f'{{"x": {{"digits": "{PIN}"}}, "x": 1}}',
+        f'{{"x": {{"dig\\u0069ts": "{PIN}"}}, "x": 1}}',
+        f'{{"call_control": "dial", "number": "{PIN}", "call_control": "hold"}}',
+        f'{{"call_control": "dial", "call_control": "hold", "number": "{PIN}"}}',
     ],
 )
 def test_digits_are_taken_out_of_broken_json(broken: str) -> None:

@@ -1,9 +1,19 @@
 """The topology as data: what there is at RabbitMQ, before anything is declared."""
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from worker.broker.topology import Binding, Exchange, Queue, topology
-from worker.names import Names
+from worker.names import Names, is_ours
+
+#: What may stand in CALL_CONTROL_NAMESPACE.
+NAMESPACE = r"[A-Za-z0-9_\-]{0,64}"
+
+#: Such as would be keys themselves, and any others.
+REQUEST_IDS = st.from_regex(r"([a-z]\.)?call_control[.:]([a-z]{1,3}|workers)", fullmatch=True) | (
+    st.from_regex(r"[\x20-\x7e]{1,128}", fullmatch=True)
+)
 
 WHOLE = topology(Names(), 64)
 
@@ -115,10 +125,34 @@ def test_no_call_can_be_named_like_another_key() -> None:
         assert not key.startswith(names.call_prefix)
 
 
-def test_an_installation_knows_its_own_names() -> None:
-    """All of them, and none of its neighbours'."""
-    for names, other in ((Names(), Names("blue")), (Names("blue"), Names())):
-        for queue in topology(names, 4).queues:
-            assert names.owns(queue.name)
-            assert not other.owns(queue.name)
-    assert not Names().owns("call_controlled")
+@given(namespace=st.from_regex(NAMESPACE, fullmatch=True))
+def test_the_names_of_any_installation_are_known_as_ours(namespace: str) -> None:
+    """Every queue and exchange, in whatever namespace."""
+    wanted = topology(Names(namespace), 4)
+    names = [queue.name for queue in wanted.queues]
+    names += [exchange.name for exchange in wanted.exchanges]
+    assert all(map(is_ours, names))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "answers", "call_controlled", "my-call_control", "amq.gen-x", "call-control"]
+)
+def test_other_names_are_not_ours(name: str) -> None:
+    """A word is not a part of a word."""
+    assert not is_ours(name)
+
+
+@given(
+    one=st.from_regex(NAMESPACE, fullmatch=True),
+    other=st.from_regex(NAMESPACE, fullmatch=True),
+    calls=st.tuples(REQUEST_IDS, REQUEST_IDS),
+)
+@example(one="", other="a", calls=("x", "a.call_control:x"))
+@example(one="", other="", calls=("call_control.workers", "{call_control}.partitions"))
+def test_no_request_id_leads_to_another_key(one: str, other: str, calls: tuple[str, str]) -> None:
+    """Not to another call's, nor to one of another namespace, nor to a key that is no call's."""
+    names, theirs = Names(one), Names(other)
+    keys = {(n.namespace, id_): n.call_prefix + id_ for n in (names, theirs) for id_ in calls}
+    assert len(set(keys.values())) == len(keys)
+    fixed = {n.workers for n in (names, theirs)} | {n.partition_count for n in (names, theirs)}
+    assert fixed.isdisjoint(keys.values())

@@ -9,19 +9,22 @@ from pamqp.commands import Basic
 from pamqp.common import FieldValue
 from pydantic_core import from_json, to_json
 
-from schemas.contract import CommandName, EventNames
+from schemas.contract import EventNames
 from schemas.events import Event
 from schemas.fields import SHORT_STRING_BYTES
 from schemas.wire import COMMAND_KEYS, MAX_BODY_BYTES, event_headers, routing_key, write_body
 from worker.broker.inbox import Delivery
 from worker.broker.outbox import Outgoing
-from worker.names import Names
+from worker.names import Names, is_ours
 
 APP_ID: Final = "call-control-worker"
 
 _PERSISTENT: Final = 2
+_DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
 
 _MENTION: Final = re.compile(rb"digit", re.IGNORECASE)
+_DIALS: Final = re.compile(rb'"dial"|\\u', re.IGNORECASE)
+_SUSPICIOUS: Final = re.compile(rb'digit|"dial"|\\u', re.IGNORECASE)
 _DECIMAL: Final = re.compile(rb"[0-9]")
 _HARMLESS: Final = frozenset({"request_id", *COMMAND_KEYS})
 _REDACTED: Final = "(redacted)"
@@ -54,23 +57,38 @@ def event_message(event: Event, at: int, names: Names, event_names: EventNames) 
     )
 
 
-def reply_message(event: Event, published: Outgoing, names: Names) -> Outgoing | None:
-    """Return the copy of an event for whoever asked for a reply, or None.
-
-    A command cannot make the worker publish into a queue of the installation itself.
-    """
+def reply_message(event: Event, published: Outgoing) -> Outgoing | None:
+    """Return the copy of an event for whoever asked for a reply, or None."""
     queue = event.answers.reply_to if event.answers else None
-    if not queue or len(queue) > SHORT_STRING_BYTES or names.owns(queue):
+    if queue is None or not is_reply_queue(queue):
         return None
     return Outgoing("", queue, published.body, published.properties, published.order)
+
+
+def is_reply_queue(name: str) -> bool:
+    """Tell whether a command may ask for its answer in a queue of this name.
+
+    Any queue will do that no installation may have: a command cannot make a worker feed commands,
+    dead letters or events to the installation that it works for, or to another one. Direct
+    reply-to (RabbitMQ documentation, "Direct Reply-to") is asked for by a name that RabbitMQ makes
+    unique on the way; nobody listens at the plain one, and to publish a message that carries it is
+    an error that closes the channel.
+    """
+    return (
+        0 < len(name.encode()) <= SHORT_STRING_BYTES
+        and name != _DIRECT_REPLY_TO
+        and not is_ours(name)
+    )
 
 
 def dead_letter(delivery: Delivery, status: int, reason: str, at: int, names: Names) -> Outgoing:
     """Return a message as a dead letter: what it was, where it was, and why it is here.
 
-    Its body is the original one, but without digits and not longer than a body may be.
+    Its body is the original one, but without digits and not longer than a body may be. Of its
+    headers it has none: RabbitMQ would route by ``CC`` and ``BCC`` among them.
     """
     original = delivery.properties
+    reply_to = original.reply_to
     headers: dict[str, FieldValue] = {
         "status": status,
         "reason": reason,
@@ -81,7 +99,7 @@ def dead_letter(delivery: Delivery, status: int, reason: str, at: int, names: Na
     }
     return Outgoing(
         exchange=names.dead_letters,
-        routing_key=delivery.routing_key,
+        routing_key=delivery.routing_key[:SHORT_STRING_BYTES],
         body=without_digits(delivery.body),
         properties=Basic.Properties(
             app_id=APP_ID,
@@ -90,7 +108,7 @@ def dead_letter(delivery: Delivery, status: int, reason: str, at: int, names: Na
             delivery_mode=_PERSISTENT,
             headers=headers,
             message_id=original.message_id,
-            reply_to=original.reply_to,
+            reply_to=reply_to if reply_to and is_reply_queue(reply_to) else None,
             timestamp=_timestamp(at),
         ),
         order=names.dead_letters,
@@ -100,9 +118,9 @@ def dead_letter(delivery: Delivery, status: int, reason: str, at: int, names: Na
 def without_digits(body: bytes) -> bytes:
     """Return at most ``MAX_BODY_BYTES`` of a body, without any digits that were to be dialed.
 
-    Of JSON, whatever could be the digits of a ``dial`` is replaced: all its fields but those that
-    say what it is, and everything that mentions digits. Of anything else, what comes behind the
-    first mention, and before it every decimal digit.
+    Of JSON in which there is a ``dial``, or may be one in disguise, everything is replaced but the
+    fields that say what it is; of other JSON, everything that mentions digits. Of anything else,
+    what comes behind the first mention, and before it every decimal digit.
     """
     body = body[:MAX_BODY_BYTES]
     try:
@@ -110,22 +128,28 @@ def without_digits(body: bytes) -> bytes:
     except ValueError:
         before, *after = _MENTION.split(body, maxsplit=1)
         return _DECIMAL.sub(b"?", before) + (_REDACTED.encode() if after else b"")
-    redacted = _redacted(document)
-    return body if redacted == document else to_json(redacted)
+    # What has been parsed is not all that was written: of two equal keys it has only the second.
+    if not _SUSPICIOUS.search(body):
+        return body
+    return to_json(_redacted(document, dials=_DIALS.search(body) is not None))
 
 
-def _redacted(document: Any) -> Any:
+def _redacted(document: Any, *, dials: bool) -> Any:
     if isinstance(document, Mapping):
-        is_dial = any(document.get(key) == CommandName.DIAL for key in COMMAND_KEYS)
         return {
             key: _REDACTED
-            if _mentions_digits(key) or (is_dial and key not in _HARMLESS)
-            else _redacted(value)
+            if _mentions_digits(key)
+            else _redacted(value, dials=dials and not (key in _HARMLESS and _is_plain(value)))
             for key, value in document.items()
         }
     if isinstance(document, list):
-        return [_redacted(value) for value in document]
-    return _REDACTED if isinstance(document, str) and _mentions_digits(document) else document
+        return [_redacted(value, dials=dials) for value in document]
+    is_digits = dials or (isinstance(document, str) and _mentions_digits(document))
+    return _REDACTED if is_digits else document
+
+
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, Mapping | list)
 
 
 def _mentions_digits(text: str) -> bool:
