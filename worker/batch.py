@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from pamqp.common import FieldValue
 
+from schemas.commands import Command
 from schemas.contract import reason_phrase
 from schemas.events import Event, Request, stable_id
 from schemas.reports import Report
@@ -77,7 +78,7 @@ class Outcome:
 def read_delivery(delivery: Delivery) -> Item:
     """Read a delivery. Whatever is in it, there is an item."""
     reading = read(delivery.body)
-    body = reading.body
+    body = _with_its_properties(reading.body, delivery.undecodable)
     properties = delivery.properties
     message_id = properties.message_id
     record_id = message_id or _content_id(delivery)
@@ -96,6 +97,21 @@ def read_delivery(delivery: Delivery) -> Item:
         request_id=None if unanswerable else body.request_id,
         record_id=record_id,
         anonymous=not message_id,
+    )
+
+
+def _with_its_properties(
+    body: Command | Report | Malformed, undecodable: tuple[str, ...]
+) -> Command | Report | Malformed:
+    """Return what a message says; malformed, if it says it with properties nobody can decode."""
+    if not undecodable or isinstance(body, Malformed):
+        return body
+    return Malformed(
+        undecodable[0],
+        "cannot be decoded",
+        body.request_id,
+        getattr(body, "call_control", ""),
+        is_report=isinstance(body, Report),
     )
 
 

@@ -21,6 +21,7 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError
 from aiormq import Channel
 from yarl import URL
 
+from worker.broker.decoding import tolerate_undecodable_properties
 from worker.cancellation import raise_if_cancelled
 from worker.errors import BrokerUnavailable, ConfigurationError
 
@@ -95,6 +96,7 @@ def _targets(url: str) -> list[URL]:
 async def _connect(target: URL, name: str) -> AbstractConnection:
     if "heartbeat" not in target.query:
         target = target.update_query(heartbeat=str(_HEARTBEAT_SECONDS))
+    tolerate_undecodable_properties()
     connection = aio_pika.Connection(
         target, client_properties={"connection_name": name, "capabilities": {**_CAPABILITIES}}
     )

@@ -19,13 +19,18 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
+from schemas.wire import MAX_BODY_BYTES
 from worker.broker.connection import Channel, broker_errors, open_channel
+from worker.broker.decoding import clear_undecodable
 from worker.names import Names
 
 _log: Final = structlog.get_logger(__name__)
 
 #: How long a partition that was given back is left to others, in seconds.
 _AWAY_SECONDS: Final = 1.0
+
+#: What is kept of a body: no more than it takes to see that it is too long, in bytes.
+_KEPT_BYTES: Final = MAX_BODY_BYTES + 1
 
 
 class Subscription:
@@ -81,13 +86,14 @@ class Delivery:
     """One message from a partition.
 
     Attributes:
-        subscription: Where it came from.
-        tag: Its delivery tag.
-        body: Its body.
-        properties: Its AMQP properties.
-        redelivered: Whether it has been delivered before.
-        exchange: The exchange it was published to.
-        routing_key: Its routing key.
+        subscription: The partition's channel.
+        tag: The delivery tag.
+        body: The body; of one that is too long, only so much that this can be seen.
+        properties: The properties that can be decoded.
+        redelivered: Whether the broker has delivered it before.
+        exchange: Where it was published to.
+        routing_key: With what routing key.
+        undecodable: The names of the properties that cannot be decoded.
         returns: How often it has come back without an acknowledgement, by the broker's count.
     """
 
@@ -98,6 +104,7 @@ class Delivery:
     redelivered: bool
     exchange: str
     routing_key: str
+    undecodable: tuple[str, ...] = ()
     returns: int = 0
 
 
@@ -247,16 +254,19 @@ class Inbox:
         if subscription.active_since is None and subscription.owner != self._worker:
             subscription.active_since = asyncio.get_running_loop().time()
         subscription.delivered += 1
+        properties = message.header.properties
+        undecodable = clear_undecodable(properties)
         self._arrived.append(
             Delivery(
                 subscription,
                 message.delivery_tag,
-                message.body,
-                message.header.properties,
+                message.body[:_KEPT_BYTES],
+                properties,
                 redelivered=bool(message.redelivered),
                 exchange=message.exchange or "",
                 routing_key=message.routing_key or "",
                 returns=_returns(message),
+                undecodable=undecodable,
             )
         )
         self._wake.set()

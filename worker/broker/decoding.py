@@ -1,0 +1,69 @@
+"""Decode properties that pamqp cannot decode, instead of losing the connection over them.
+
+RabbitMQ passes on what a producer writes: short strings in another encoding than UTF-8, times
+after the year 9999 (microseconds since the epoch, say), headers nested to any depth. pamqp raises
+on these, inside aiormq's reader; that ends the connection, and the message is delivered to the
+next worker, and the next.
+
+What is relied on: ``pamqp.decode.METHODS`` holds the decoder of each type of property, which is
+given all the bytes that are left and says how many of them it has used. How many a value of these
+three types takes stands before it, or is fixed (AMQP 0-9-1, section 4.2.5), so what comes after an
+undecodable value can be read. RabbitMQ itself refuses a message whose lengths do not fit.
+"""
+
+from typing import Final
+
+from pamqp import decode
+from pamqp.commands import Basic
+from pamqp.common import FieldValue
+
+_TIMESTAMP_BYTES: Final = 8
+_TABLE_LENGTH_BYTES: Final = 4
+
+#: pamqp's attributes that have another name in AMQP 0-9-1.
+_AMQP_NAMES: Final = {"message_type": "type"}
+
+
+class Undecodable(str):
+    """What stands for a value that cannot be decoded.
+
+    Its text is fit to be shown and published: a string's bytes, those that are not ASCII escaped.
+    """
+
+    __slots__ = ()
+
+
+def tolerate_undecodable_properties() -> None:
+    """Let pamqp decode whatever RabbitMQ passes on, in the whole process."""
+    decode.METHODS.update(shortstr=_short_string, timestamp=_timestamp, table=_table)
+
+
+def clear_undecodable(properties: Basic.Properties) -> tuple[str, ...]:
+    """Take out the values that cannot be decoded, and return the names of their properties."""
+    names = [name for name, value in properties if isinstance(value, Undecodable)]
+    for name in names:
+        setattr(properties, name, None)
+    return tuple(_AMQP_NAMES.get(name, name) for name in names)
+
+
+def _short_string(value: bytes) -> tuple[int, str]:
+    try:
+        return decode.short_str(value)
+    except UnicodeDecodeError:
+        size = 1 + value[0]
+        return size, Undecodable(value[1:size].decode("ascii", "backslashreplace"))
+
+
+def _timestamp(value: bytes) -> tuple[int, FieldValue]:
+    try:
+        return decode.timestamp(value)
+    except (ValueError, OverflowError, OSError):
+        return _TIMESTAMP_BYTES, Undecodable()
+
+
+def _table(value: bytes) -> tuple[int, FieldValue]:
+    try:
+        return decode.field_table(value)
+    except Exception:  # noqa: BLE001 - a RecursionError, a ValueError, or whatever its values raise
+        length = int.from_bytes(value[:_TABLE_LENGTH_BYTES], "big")
+        return _TABLE_LENGTH_BYTES + length, Undecodable()
