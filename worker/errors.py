@@ -2,6 +2,7 @@
 
 CallControlError
 ├── ConfigurationError      change a setting or the broker, then start again
+│   ├── MayNotConfigure     RabbitMQ's user may not declare something
 │   ├── TopologyMismatch    the broker has something else under a name of ours
 │   └── PartitionMismatch   the partition count in force is another one
 ├── Unavailable             hold what you have, and try again
@@ -17,6 +18,10 @@ class CallControlError(Exception):
 
 class ConfigurationError(CallControlError):
     """Raised when a worker cannot start as it is configured."""
+
+
+class MayNotConfigure(ConfigurationError):
+    """Raised when RabbitMQ refuses a declaration for lack of permission."""
 
 
 class TopologyMismatch(ConfigurationError):

@@ -31,7 +31,7 @@ from asyncio use ``asyncio.to_thread``. Errors are ``ServicesError`` and its sub
 """
 
 from deploy.local.errors import NoProviderError, ServerFailedError, ServicesError
-from deploy.local.provide import provide, redis_server
+from deploy.local.provide import provide, rabbitmq_server, redis_server
 from deploy.local.services import Broker, Progress, Purpose, Server, Services
 
 __all__ = [
@@ -44,5 +44,6 @@ __all__ = [
     "Services",
     "ServicesError",
     "provide",
+    "rabbitmq_server",
     "redis_server",
 ]

@@ -13,8 +13,8 @@ def rabbitmq_answers(port: int) -> bool:
 
 
 def redis_answers(port: int) -> bool:
-    """Return whether Redis serves commands, its data loaded."""
-    return _answers(port, b"PING\r\n", b"+PONG")
+    """Return whether Redis serves commands, its data loaded, if only to those it knows."""
+    return _answers(port, b"PING\r\n", b"+PONG") or _answers(port, b"PING\r\n", b"-NOAUTH")
 
 
 def epmd_answers(port: int) -> bool:

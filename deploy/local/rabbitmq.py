@@ -3,7 +3,9 @@
 import secrets
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from deploy.local.probes import epmd_answers, rabbitmq_answers
 from deploy.local.process import Process, free_port, run
@@ -42,10 +44,24 @@ class RabbitMQProcess:
 
     epmd, Erlang's port mapper, is started here too, on a port of its own. Left to Erlang, the
     first node would start a shared one that outlives it and listens on all interfaces.
+
+    Args:
+        runtime: Where the program comes from.
+        directory: Where its configuration, data and log are; made here.
+        config: More configuration; ``{home}`` in it stands for the directory.
+        files: Files to put into the directory, by name.
     """
 
-    def __init__(self, runtime: Runtime, directory: Path) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        directory: Path,
+        config: str = "",
+        files: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         directory.mkdir(parents=True)
+        for name, content in files.items():
+            (directory / name).write_text(content)
         self._runtime = runtime
         self._directory = directory
         self.port, self.management_port, epmd_port, distribution_port = (
@@ -53,13 +69,14 @@ class RabbitMQProcess:
         )
         shared = (CONFIG / "rabbitmq.conf").read_text()
         private = _PRIVATE_CONFIG.format(amqp=self.port, management=self.management_port)
-        (directory / "rabbitmq.conf").write_text(shared + private)
         shutil.copy(CONFIG / "enabled_plugins", directory / "enabled_plugins")
         cookie = directory / ".erlang.cookie"
         cookie.write_text(secrets.token_hex(16))
         cookie.chmod(0o400)
 
         home = runtime.path(directory)
+        more = config.replace("{home}", home)
+        (directory / "rabbitmq.conf").write_text(shared + private + more)
         node = f"call_control_{self.port}@localhost"
         self._env = runtime.environment() | {
             "HOME": home,

@@ -2,7 +2,9 @@
 
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from deploy.local.probes import redis_answers
 from deploy.local.process import Process, free_port
@@ -23,12 +25,21 @@ class RedisProcess:
     Args:
         runtime: Where the program comes from.
         directory: Where its configuration, data and log are; made here.
-        options: Further options, such as ``--sentinel``.
+        options: Further options, such as ``--sentinel``; files are named relative to the directory.
+        files: Files to put into the directory, by name.
     """
 
-    def __init__(self, runtime: Runtime, directory: Path, *options: str) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        directory: Path,
+        *options: str,
+        files: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         directory.mkdir(parents=True)
         self.directory = directory
+        for name, content in files.items():
+            (directory / name).write_text(content)
         shutil.copy(CONFIG, directory / "redis.conf")
         self.port = free_port()
         home = runtime.path(directory)

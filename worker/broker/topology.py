@@ -12,7 +12,7 @@ from aiormq.exceptions import ChannelAccessRefused, ConnectionCommandInvalid
 from pamqp.common import FieldValue
 
 from worker.broker.connection import Channel, broker_errors, open_channel
-from worker.errors import BrokerUnavailable, TopologyMismatch
+from worker.errors import BrokerUnavailable, MayNotConfigure, TopologyMismatch
 from worker.names import Names
 from worker.settings import HashExchange
 
@@ -163,9 +163,7 @@ def topology(
 async def establish(connection: AbstractConnection, wanted: Topology) -> None:
     """Declare what is missing; without the permission to configure, verify that nothing is.
 
-    Queues come first and bindings last. While the partitions of a new installation are being
-    bound, its commands are spread over those that are bound already; so a worker has to have
-    started once before the first producer. Bindings can only be declared, not verified.
+    Bindings can only be declared, not verified.
 
     Raises:
         TopologyMismatch: The broker has something of another type or with another argument, which
@@ -173,12 +171,28 @@ async def establish(connection: AbstractConnection, wanted: Topology) -> None:
         BrokerUnavailable: The connection is gone.
     """
     try:
-        await _each(connection, [queue.declare for queue in wanted.queues])
-        await _each(connection, [exchange.declare for exchange in wanted.exchanges])
-        await _each(connection, [binding.declare for binding in wanted.bindings])
-    except _MayNotConfigure:
+        await declare(connection, wanted)
+    except MayNotConfigure:
         await _each(connection, [queue.find for queue in wanted.queues])
         await _each(connection, [exchange.find for exchange in wanted.exchanges])
+
+
+async def declare(connection: AbstractConnection, wanted: Topology) -> None:
+    """Declare what is missing, and make sure that what is there is just so.
+
+    Queues come first and bindings last. While the partitions of a new installation are being
+    bound, its commands are spread over those that are bound already; so it has to be declared
+    once before the first producer.
+
+    Raises:
+        MayNotConfigure: RabbitMQ's user may not declare something, which the error names.
+        TopologyMismatch: The broker has something of another type or with another argument, which
+            the error names.
+        BrokerUnavailable: The connection is gone.
+    """
+    await _each(connection, [queue.declare for queue in wanted.queues])
+    await _each(connection, [exchange.declare for exchange in wanted.exchanges])
+    await _each(connection, [binding.declare for binding in wanted.bindings])
 
 
 async def remove(connection: AbstractConnection, unwanted: Topology) -> None:
@@ -189,10 +203,6 @@ async def remove(connection: AbstractConnection, unwanted: Topology) -> None:
     """
     await _each(connection, [exchange.delete for exchange in unwanted.exchanges])
     await _each(connection, [queue.delete for queue in unwanted.queues])
-
-
-class _MayNotConfigure(Exception):
-    """Raised when RabbitMQ refuses a declaration for lack of permission."""
 
 
 _Step = Callable[[Channel], Awaitable[object]]
@@ -223,7 +233,7 @@ async def _refusals() -> AsyncIterator[None]:
     except BrokerUnavailable as error:
         cause = error.__cause__
         if isinstance(cause, ChannelAccessRefused):
-            raise _MayNotConfigure from cause
+            raise MayNotConfigure(f"RabbitMQ: {cause}") from None
         if isinstance(cause, ChannelPreconditionFailed) or _is_missing(cause):
             raise TopologyMismatch(f"RabbitMQ: {cause}") from None
         if isinstance(cause, ConnectionCommandInvalid):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from schemas.contract import CommandName
 from worker import logs
-from worker.cli import demonstration, publishing, serving, showing, watching
+from worker.cli import declaring, demonstration, publishing, serving, showing, watching
 from worker.errors import CallControlError
 from worker.settings import Settings
 
@@ -21,6 +21,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+topology = typer.Typer(help="What the installation has at RabbitMQ.", no_args_is_help=True)
+app.add_typer(topology, name="topology")
 
 RequestIdArgument = Annotated[str, typer.Argument(help="The call.", metavar="REQUEST_ID")]
 Address = Annotated[str | None, typer.Option(help="A tel: or sip: address.")]
@@ -98,6 +101,12 @@ def watch(
 def show(request_id: RequestIdArgument) -> None:
     """Show a call's state and its history."""
     _run(partial(showing.show, request_id))
+
+
+@topology.command()
+def apply() -> None:
+    """Declare what is missing; a difference is an error that names it."""
+    _run(declaring.apply)
 
 
 def main() -> None:
