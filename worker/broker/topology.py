@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -174,7 +174,10 @@ async def establish(connection: AbstractConnection, wanted: Topology) -> None:
         await declare(connection, wanted)
     except MayNotConfigure:
         await _each(connection, [queue.find for queue in wanted.queues])
-        await _each(connection, [exchange.find for exchange in wanted.exchanges])
+        # From RabbitMQ 4.3 on one finds only what one has a permission for; a worker has none for
+        # the command exchange, which is the last.
+        with suppress(MayNotConfigure):
+            await _each(connection, [exchange.find for exchange in wanted.exchanges])
 
 
 async def declare(connection: AbstractConnection, wanted: Topology) -> None:
