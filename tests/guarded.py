@@ -90,8 +90,8 @@ async def guarded_installation(
         finally:
             for user in definitions["users"]:
                 await management("DELETE", f"users/{user['name']}")
-            for each in definitions["parameters"]:
-                await management("DELETE", f"parameters/operator_policy/%2F/{each['name']}")
+            for policy in definitions["policies"]:
+                await management("DELETE", f"policies/%2F/{policy['name']}")
 
 
 async def set_passwords(guarded: Guarded) -> None:

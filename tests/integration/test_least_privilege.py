@@ -46,6 +46,9 @@ async def test_each_user_can_do_its_work(services: Services) -> None:
         found = await callctl(calls, "topology", "apply")
         assert found == (0, "3 exchanges, 10 queues and 10 bindings are in place\n", "")
         calls.environment["CALL_CONTROL_AMQP_URL"] = guarded.url("worker")
+        code, _, errors = await callctl(calls, "topology", "apply")
+        assert (code, errors.count("\n")) == (1, 1)
+        assert errors.startswith("callctl: RabbitMQ: ACCESS_REFUSED - configure access to queue")
         (worker,) = await calls.start()
         async with (
             guarded.acting_as("producer") as producing,
