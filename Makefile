@@ -1,11 +1,15 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-docker lint docs format lock clean
+.PHONY: help setup demo run test test-docker test-versions lint docs format lock clean
 
 PYTHON ?= python3
 PY := .venv/bin/python
 DEMO ?= .venv/bin/callctl demo
 WORKER ?= .venv/bin/callctl worker
 ARGS ?=
+
+VERSIONS ?= bookworm forky valkey
+VERSION_TESTS := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, \
+	order one_outcome restarts faults store topology)) tests/chaos)
 
 UV_VERSION := 0.13.9
 COMPILE := $(PY) -m uv pip compile -q pyproject.toml --universal --python-version 3.11 \
@@ -29,6 +33,12 @@ test-docker: setup ## Run what starts servers, and the demo, in containers (engi
 	CALL_CONTROL_SERVICES=docker $(PY) -m deploy.local engine -- sh -euc '\
 		$(PY) -m pytest $(wildcard tests/integration) tests/local $(ARGS); \
 		$(PY) -m deploy.local run -- $(DEMO)'
+
+test-versions: setup ## Run what depends on versions on the oldest and newest RabbitMQ and Redis, and on Valkey
+	set -e; for versions in $(VERSIONS); do \
+		echo "on $$versions:"; \
+		CALL_CONTROL_SERVICES=$$versions $(PY) -m pytest $(VERSION_TESTS) $(ARGS); \
+	done
 
 lint: setup ## Check style and types
 	$(PY) -m ruff check

@@ -21,8 +21,9 @@
 3. ``rabbitmq-server`` >= 3.10 and ``redis-server`` >= 7 on PATH;
 4. on Debian as root, both unpacked from Debian 13 into ``.cache/rootfs`` and run with chroot.
 
-``CALL_CONTROL_SERVICES`` = ``docker``, ``path`` or ``debian`` forces one of them. Every use has
-servers of its own, on free ports of 127.0.0.1; several may run at once. They are stopped when
+``CALL_CONTROL_SERVICES`` = ``docker``, ``path`` or ``debian`` forces one of them; ``bookworm``,
+``forky`` and ``valkey`` force trees with other versions (``rootfs.TREES``). Every use has servers
+of its own, on free ports of 127.0.0.1; several may run at once. They are stopped when
 the block is left, by SIGINT and SIGTERM too; those of a process that was killed outright are
 stopped by the next ``provide`` or by ``python -m deploy.local clean``.
 

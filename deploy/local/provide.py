@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
+from functools import partial
 
 from deploy.local import docker, path, rootfs
 from deploy.local.cleaning import sweep
@@ -48,17 +49,20 @@ def _from_path(purpose: Purpose, progress: Progress) -> AbstractContextManager[S
 
 
 @contextlib.contextmanager
-def _from_debian(purpose: Purpose, progress: Progress) -> Iterator[Services]:
+def _from_tree(name: str, purpose: Purpose, progress: Progress) -> Iterator[Services]:
     del purpose
-    root = rootfs.ensure(progress)
-    with private_servers("debian", ChrootRuntime(root), progress) as services:
+    root = rootfs.ensure(progress, name)
+    with private_servers(name, ChrootRuntime(root), progress) as services:
         yield services
 
 
+_TREES = {name: Provider(name, rootfs.missing, partial(_from_tree, name)) for name in rootfs.TREES}
+
+#: In the order in which they are tried; the other trees are only used when forced.
 PROVIDERS = (
     Provider("docker", docker.missing, docker.servers),
     Provider("path", path.missing, _from_path),
-    Provider("debian", rootfs.missing, _from_debian),
+    _TREES[rootfs.DEFAULT],
 )
 
 
@@ -137,12 +141,14 @@ def redis_server(
 
 
 def _runtime(progress: Progress) -> Runtime:
-    if path.missing() is None:
+    forced = os.environ.get(FORCE, "")
+    if forced not in rootfs.TREES and path.missing() is None:
         return HostRuntime()
     reason = rootfs.missing()
     if reason is not None:
-        raise NoProviderError(f"no servers: {path.missing()}; {reason}")
-    return ChrootRuntime(rootfs.ensure(progress))
+        raise NoProviderError(f"no servers to start here: {path.missing()}; {reason}")
+    tree = forced if forced in rootfs.TREES else rootfs.DEFAULT
+    return ChrootRuntime(rootfs.ensure(progress, tree))
 
 
 def _named(purpose: Purpose) -> Services | None:
@@ -157,16 +163,15 @@ def _named(purpose: Purpose) -> Services | None:
 
 
 def _choose(forced: str | None, purpose: Purpose) -> Provider:
-    names = [each.name for each in PROVIDERS]
-    if forced and forced not in names:
-        raise ServicesError(f"{FORCE}={forced}: has to be one of {', '.join(names)}")
+    named = {each.name: each for each in PROVIDERS} | _TREES
+    if forced and forced not in named:
+        raise ServicesError(f"{FORCE}={forced}: has to be one of {', '.join(named)}")
     reasons = []
-    for provider in PROVIDERS:
-        if forced in (None, "", provider.name):
-            reason = provider.missing()
-            if reason is None:
-                return provider
-            reasons.append(f"  {provider.name:<7} {reason}")
+    for provider in [named[forced]] if forced else PROVIDERS:
+        reason = provider.missing()
+        if reason is None:
+            return provider
+        reasons.append(f"  {provider.name:<7} {reason}")
     raise NoProviderError(
         "nothing here can provide RabbitMQ and Redis:\n"
         + "\n".join(reasons)

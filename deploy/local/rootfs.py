@@ -1,4 +1,4 @@
-"""A Debian 13 root file system with RabbitMQ and Redis, unpacked beside the repository's caches.
+"""Debian root file systems with RabbitMQ and Redis, unpacked beside the repository's caches.
 
 Nothing else on the system changes: no service is installed, enabled or started.
 """
@@ -7,17 +7,46 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from deploy.local.errors import CommandFailedError
 from deploy.local.process import Process, run, wait_until
 from deploy.local.services import Progress
 from deploy.local.session import CACHE, session
 
-_RELEASE = "trixie"
-_PACKAGES = ("rabbitmq-server", "redis-server")
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What a root file system is made of.
+
+    Attributes:
+        directory: Its name among the caches.
+        release: Debian's release, which decides the servers' versions.
+        redis: The package of redis-server or of its successor.
+    """
+
+    directory: str
+    release: str
+    redis: str = "redis-server"
+
+
+#: The tree that is used unless another is asked for.
+DEFAULT: Final = "debian"
+
+#: The trees by the names they are asked for, with the versions that are supported.
+TREES: Final[Mapping[str, Tree]] = {
+    # RabbitMQ 4.0, Redis 8.0
+    DEFAULT: Tree("rootfs", "trixie"),
+    # RabbitMQ 3.10, Redis 7.0
+    "bookworm": Tree("rootfs-bookworm", "bookworm"),
+    # RabbitMQ 4.3, Redis 8.0
+    "forky": Tree("rootfs-forky", "forky"),
+    # RabbitMQ 4.0, Valkey 8.1
+    "valkey": Tree("rootfs-valkey", "trixie", redis="valkey-server"),
+}
 
 #: Seconds for unpacking; 20 are usual, a slow mirror takes minutes.
 _BUILD_TIMEOUT = 900.0
@@ -35,25 +64,30 @@ def missing() -> str | None:
     return None
 
 
-def ensure(progress: Progress) -> Path:
-    """Return the root file system, unpacking it first where it is not there yet.
+def ensure(progress: Progress, name: str = DEFAULT) -> Path:
+    """Return a root file system, unpacking it first where it is not there yet.
+
+    Args:
+        progress: Called with a line when something takes long.
+        name: Which of ``TREES``.
 
     Raises:
         CommandFailedError: apt or mmdebstrap failed; carries the end of what it said.
     """
-    root = CACHE / "rootfs"
+    tree = TREES[name]
+    root = CACHE / tree.directory
     if root.exists():
         return root
     CACHE.mkdir(parents=True, exist_ok=True)
-    with locked(CACHE / "rootfs.lock"):
+    with locked(CACHE / f"{tree.directory}.lock"):
         if root.exists():
             return root
         if not shutil.which("mmdebstrap"):
             progress("installing mmdebstrap")
             apt_install("mmdebstrap")
-        progress(f"unpacking Debian {_RELEASE} with RabbitMQ and Redis (once, 250 MB)")
+        progress(f"unpacking Debian {tree.release} with RabbitMQ and {tree.redis} (once, 250 MB)")
         with session() as directory:
-            _unpack(directory / "rootfs", directory)
+            _unpack(tree, directory / "rootfs", directory)
             (directory / "rootfs").rename(root)
     return root
 
@@ -92,7 +126,7 @@ def _acquired(lock: IO[str]) -> bool:
     return True
 
 
-def _unpack(target: Path, directory: Path) -> None:
+def _unpack(tree: Tree, target: Path, directory: Path) -> None:
     # apt reads what it has loaded as a user of its own.
     directory.chmod(0o711)
     command = [
@@ -102,14 +136,18 @@ def _unpack(target: Path, directory: Path) -> None:
         "--variant=minbase",
         # A mirror that is a snapshot has release files older than their validity.
         '--aptopt=Acquire::Check-Valid-Until "false"',
-        f"--include={','.join(_PACKAGES)}",
-        _RELEASE,
+        f"--include=rabbitmq-server,{tree.redis}",
+        tree.release,
         str(target),
         _mirror(),
     ]
     Process("mmdebstrap", command, os.environ, directory).finish(_BUILD_TIMEOUT)
     # The node is called something@localhost; minbase leaves the file out.
     (target / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
+    program = target / "usr" / "bin" / "redis-server"
+    if not program.exists():
+        # A successor takes the same options.
+        program.symlink_to(tree.redis)
 
 
 def _mirror() -> str:

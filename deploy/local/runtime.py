@@ -1,4 +1,4 @@
-"""Where a private server's programs come from: this machine's PATH, or a Debian 13 tree."""
+"""Where a private server's programs come from: this machine's PATH, or a Debian tree."""
 
 import os
 import shlex
