@@ -1,16 +1,20 @@
 """A real worker with one fault built in: ``python -m tests.saboteur FAULT``.
 
-The faults replace a method of one class in the worker's own process; everything else is real.
+The faults replace methods or functions in the worker's own process; everything else is real.
 """
 
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import worker.service
+from schemas import wire
 from schemas.contract import CommandName
+from schemas.events import Event
+from worker import batch, outgoing
+from worker.broker import messages
 from worker.broker.inbox import Delivery, Inbox
 from worker.broker.outbox import Outbox, Outgoing
 from worker.cli.app import app
@@ -21,6 +25,7 @@ from worker.membership import Heartbeat
 
 #: The call whose commands are poison.
 POISON = "poison"
+_OK: Final = 200
 
 
 def _die() -> NoReturn:
@@ -85,13 +90,55 @@ def bug_in_decide() -> None:
     _replace(worker.service, "decide_and_grant", decide)
 
 
-def _replace(owner: object, name: str, function: Any) -> None:
+def misread() -> None:
+    """Have a bug in the reading of every body that says ``unreadable``."""
+
+    def fail(body: bytes) -> wire.Reading:
+        if b"unreadable" in body:
+            raise ZeroDivisionError
+        return wire.read(body)
+
+    _replace(batch, "read", fail)
+
+
+def misbuild() -> None:
+    """Have bugs in the building of what is published about some calls.
+
+    Of ``bad`` calls no success can be built, of ``worse`` ones no event, and of the ``worst`` not
+    even a dead letter that has the body.
+    """
+
+    def fail_event(event: Event, *more: Any) -> Outgoing:
+        if event.request_id.startswith("wors") or (
+            event.request_id == "bad" and event.status == _OK
+        ):
+            raise ZeroDivisionError
+        return messages.event_message(event, *more)
+
+    def fail_dead_letter(delivery: Delivery, *more: Any) -> Outgoing:
+        if b'"worst"' in delivery.body:
+            raise ZeroDivisionError
+        return messages.dead_letter(delivery, *more)
+
+    _replace(outgoing, "event_message", fail_event)
+    _replace(outgoing, "dead_letter", fail_dead_letter)
+
+
+def _replace(owner: Any, name: str, function: Any) -> None:
     setattr(owner, name, function)
 
 
 _FAULTS: dict[str, Callable[[], None]] = {
     fault.__name__: fault
-    for fault in (alone, die_after_commit, die_after_publish, die_of_poison, bug_in_decide)
+    for fault in (
+        alone,
+        die_after_commit,
+        die_after_publish,
+        die_of_poison,
+        bug_in_decide,
+        misread,
+        misbuild,
+    )
 }
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Item:
         request_id: The call it is for; None where nobody can be answered.
         record_id: The id under which its outcome is recorded.
         anonymous: Whether it came without a ``message_id``.
+        fault: The name of the error that reading it raised, which is a bug.
     """
 
     delivery: Delivery
@@ -54,6 +55,7 @@ class Item:
     request_id: str | None
     record_id: str
     anonymous: bool
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,17 @@ class Outcome:
 
 def read_delivery(delivery: Delivery) -> Item:
     """Read a delivery. Whatever is in it, there is an item."""
+    try:
+        return _read(delivery)
+    except Exception as error:  # noqa: BLE001 - a bug costs this message, not its session
+        fault = type(error).__name__
+        # Not the error's text: it can quote the body, digits included.
+        _log.error("message cannot be read", why=fault)
+        nothing = Message(Request(""), Malformed("body", "cannot be read"))
+        return Item(delivery, nothing, None, record_id="", anonymous=True, fault=fault)
+
+
+def _read(delivery: Delivery) -> Item:
     reading = read(delivery.body)
     body = _with_its_properties(reading.body, delivery.undecodable)
     properties = delivery.properties
@@ -132,6 +145,8 @@ def _traceparent(headers: Mapping[str, FieldValue]) -> str | None:
 
 def unanswerable(item: Item, at: int) -> Outcome:
     """Return the outcome of a body that names no call: a dead letter and no event."""
+    if item.fault is not None:
+        return Outcome(item, (), at, _BUG, f"{reason_phrase(_BUG)}: {item.fault}")
     body = item.message.body
     reason = body.reason if isinstance(body, Malformed) else "Bad Request"
     return Outcome(item, (), at, _MALFORMED, reason)

@@ -32,13 +32,13 @@ from tenacity import (
 from schemas.contract import EventNames
 from worker.batch import Decide, Item, Outcome, by_call, fold, read_delivery, unanswerable
 from worker.broker.inbox import Delivery, Inbox
-from worker.broker.messages import dead_letter, event_message, reply_message
 from worker.broker.outbox import Outbox, Outgoing
 from worker.core.call import Call
 from worker.core.messages import Decision, Message
 from worker.errors import StoreUnavailable
 from worker.metrics import Metrics
 from worker.names import Names
+from worker.outgoing import build
 from worker.store import CallStore, Suspects
 
 _log: Final = structlog.get_logger(__name__)
@@ -188,19 +188,9 @@ class Pipeline:
         messages: list[Outgoing] = []
         replies: list[Outgoing] = []
         for outcome in outcomes:
-            for event in outcome.events:
-                message = event_message(event, outcome.at, self.names, self.event_names)
-                messages.append(message)
-                reply = reply_message(event, message)
-                if reply is not None:
-                    replies.append(reply)
-            if outcome.dead_reason is not None:
-                delivery = outcome.item.delivery
-                messages.append(
-                    dead_letter(
-                        delivery, outcome.status, outcome.dead_reason, outcome.at, self.names
-                    )
-                )
+            of_outcome, copies = build(outcome, self.names, self.event_names)
+            messages += of_outcome
+            replies += copies
         return messages, replies
 
     async def _patiently(self, step: Callable[[_A], Awaitable[_T]], argument: _A) -> _T:

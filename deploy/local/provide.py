@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import MappingProxyType
 from functools import partial
+from types import MappingProxyType
 
 from deploy.local import docker, path, rootfs
 from deploy.local.cleaning import sweep

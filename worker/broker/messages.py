@@ -1,6 +1,7 @@
 """Events and dead letters as AMQP messages."""
 
 import re
+import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -30,6 +31,21 @@ _HARMLESS: Final = frozenset({"request_id", *COMMAND_KEYS})
 _REDACTED: Final = "(redacted)"
 
 
+class _Encoded(Basic.Properties):
+    """Properties that are encoded when they are made.
+
+    aiormq encodes them when it publishes, and an error there is one of the connection's.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self._encoded = super().marshal()
+
+    def marshal(self) -> bytes:
+        """Return the encoded properties."""
+        return self._encoded
+
+
 def event_message(event: Event, at: int, names: Names, event_names: EventNames) -> Outgoing:
     """Return an event as it is published to the events exchange.
 
@@ -43,7 +59,7 @@ def event_message(event: Event, at: int, names: Names, event_names: EventNames) 
         exchange=names.events,
         routing_key=routing_key(event),
         body=write_body(event, event_names),
-        properties=Basic.Properties(
+        properties=_Encoded(
             app_id=APP_ID,
             content_type="application/json",
             correlation_id=event.answers.correlation_id if event.answers else None,
@@ -101,13 +117,13 @@ def dead_letter(delivery: Delivery, status: int, reason: str, at: int, names: Na
         exchange=names.dead_letters,
         routing_key=delivery.routing_key[:SHORT_STRING_BYTES],
         body=without_digits(delivery.body),
-        properties=Basic.Properties(
+        properties=_Encoded(
             app_id=APP_ID,
             content_type=original.content_type,
             correlation_id=original.correlation_id,
             delivery_mode=_PERSISTENT,
             headers=headers,
-            message_id=original.message_id,
+            message_id=original.message_id or secrets.token_hex(16),
             reply_to=reply_to if reply_to and is_reply_queue(reply_to) else None,
             timestamp=_timestamp(at),
         ),
