@@ -10,6 +10,10 @@
         services.rabbitmq.ctl("list_queues")       # rabbitmqctl's output
         services.redis.pause(), services.redis.resume()
 
+    with rabbitmq_cluster(3) as cluster:           # and redis_sentinel(), redis_cluster()
+        cluster.leaders()["a queue"].kill()
+        cluster.cut_off(cluster.nodes[0]), cluster.heal()
+
 ``provide(purpose, progress)`` takes the first of these that is there:
 
 1. the servers named in the environment. Purpose ``"run"`` reads
@@ -23,16 +27,26 @@
 
 ``CALL_CONTROL_SERVICES`` = ``docker``, ``path`` or ``debian`` forces one of them; ``bookworm``,
 ``forky`` and ``valkey`` force trees with other versions (``rootfs.TREES``). Every use has servers
-of its own, on free ports of 127.0.0.1; several may run at once. They are stopped when
-the block is left, by SIGINT and SIGTERM too; those of a process that was killed outright are
-stopped by the next ``provide`` or by ``python -m deploy.local clean``.
+of its own, on free ports of 127.0.0.1; several may run at once. They are stopped when the block is
+left, by SIGINT and SIGTERM too; those of a process that was killed outright are stopped by the
+next ``provide`` or by ``python -m deploy.local clean``.
 
 Every wait is bounded, and its error carries the end of the server's log. All calls block:
 from asyncio use ``asyncio.to_thread``. Errors are ``ServicesError`` and its subclasses.
 """
 
 from deploy.local.errors import NoProviderError, ServerFailedError, ServicesError
-from deploy.local.provide import provide, rabbitmq_server, redis_server
+from deploy.local.more import (
+    rabbitmq_cluster,
+    rabbitmq_server,
+    redis_cluster,
+    redis_sentinel,
+    redis_server,
+)
+from deploy.local.provide import provide
+from deploy.local.rabbitmq_cluster import RabbitMQCluster
+from deploy.local.redis_cluster import RedisCluster
+from deploy.local.redis_sentinel import RedisSentinel
 from deploy.local.services import Broker, Progress, Purpose, Server, Services
 
 __all__ = [
@@ -40,11 +54,17 @@ __all__ = [
     "NoProviderError",
     "Progress",
     "Purpose",
+    "RabbitMQCluster",
+    "RedisCluster",
+    "RedisSentinel",
     "Server",
     "ServerFailedError",
     "Services",
     "ServicesError",
     "provide",
+    "rabbitmq_cluster",
     "rabbitmq_server",
+    "redis_cluster",
+    "redis_sentinel",
     "redis_server",
 ]

@@ -2,17 +2,29 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
-from deploy.local.errors import ServerFailedError
 from deploy.local.rabbitmq import RabbitMQProcess
 from deploy.local.redis import RedisProcess
+from deploy.local.running import running
 from deploy.local.runtime import Runtime
 from deploy.local.services import Progress, Services
-from deploy.local.session import session, uninterrupted
 
-#: Another process may take a port between choosing it and listening on it.
-_ATTEMPTS = 3
-_PORT_TAKEN = ("eaddrinuse", "address already in use")
+
+class _Pair:
+    def __init__(self, runtime: Runtime, directory: Path) -> None:
+        self.broker = RabbitMQProcess(runtime, directory / "rabbitmq")
+        self.redis = RedisProcess(runtime, directory / "redis")
+
+    def start(self) -> None:
+        self.redis.begin()
+        self.broker.begin()
+        self.redis.wait()
+        self.broker.wait()
+
+    def discard(self) -> None:
+        self.redis.discard()
+        self.broker.discard()
 
 
 @contextlib.contextmanager
@@ -23,27 +35,6 @@ def private_servers(name: str, runtime: Runtime, progress: Progress) -> Iterator
         ServerFailedError: one did not start; carries the end of its log.
     """
     progress("starting RabbitMQ and Redis")
-    with session() as directory, contextlib.ExitStack() as cleaning:
-        for attempt in range(_ATTEMPTS):
-            broker = RabbitMQProcess(runtime, directory / f"rabbitmq-{attempt}")
-            redis = RedisProcess(runtime, directory / f"redis-{attempt}")
-            cleaning.callback(_discard, broker, redis)
-            try:
-                redis.begin()
-                broker.begin()
-                redis.wait()
-                broker.wait()
-            except ServerFailedError as error:
-                taken = any(sign in str(error).lower() for sign in _PORT_TAKEN)
-                if not taken or attempt == _ATTEMPTS - 1:
-                    raise
-            else:
-                break
+    with running(lambda directory: _Pair(runtime, directory)) as pair:
+        broker, redis = pair.broker, pair.redis
         yield Services(name, broker.url, redis.url, broker.management_url, broker, redis)
-
-
-def _discard(broker: RabbitMQProcess, redis: RedisProcess) -> None:
-    # Their data is removed next, so there is nothing a clean shutdown would save.
-    with uninterrupted():
-        redis.kill()
-        broker.discard()

@@ -6,17 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 
 from deploy.local import docker, path, rootfs
 from deploy.local.cleaning import sweep
 from deploy.local.errors import NoProviderError, ServicesError
 from deploy.local.private import private_servers
-from deploy.local.rabbitmq import RabbitMQProcess
-from deploy.local.redis import RedisProcess
-from deploy.local.runtime import ChrootRuntime, HostRuntime, Runtime
-from deploy.local.services import Progress, Purpose, Services
-from deploy.local.session import session, termination_unwinds, uninterrupted
+from deploy.local.runtime import ChrootRuntime, HostRuntime
+from deploy.local.services import Progress, Purpose, Services, silent
+from deploy.local.session import termination_unwinds
 
 #: Forces one provider, by its name.
 FORCE = "CALL_CONTROL_SERVICES"
@@ -26,12 +23,6 @@ ADDRESSES: Mapping[Purpose, tuple[str, str]] = {
     "run": ("CALL_CONTROL_AMQP_URL", "CALL_CONTROL_REDIS_URL"),
     "tests": ("CALL_CONTROL_TEST_AMQP_URL", "CALL_CONTROL_TEST_REDIS_URL"),
 }
-
-_NO_FILES: Mapping[str, str] = MappingProxyType({})
-
-
-def _silent(line: str) -> None:
-    del line
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +58,7 @@ PROVIDERS = (
 
 
 @contextlib.contextmanager
-def provide(purpose: Purpose, progress: Progress = _silent) -> Iterator[Services]:
+def provide(purpose: Purpose, progress: Progress = silent) -> Iterator[Services]:
     """Yield running servers and stop what was started here when the block is left.
 
     Raises:
@@ -84,71 +75,6 @@ def provide(purpose: Purpose, progress: Progress = _silent) -> Iterator[Services
         sweep()
         with provider.servers(purpose, progress) as services:
             yield services
-
-
-@contextlib.contextmanager
-def rabbitmq_server(
-    config: str = "", files: Mapping[str, str] = _NO_FILES, progress: Progress = _silent
-) -> Iterator[RabbitMQProcess]:
-    """Yield one more RabbitMQ node, such as one that speaks TLS; stop it afterwards.
-
-    It is a process of this machine even where a Docker engine provides the rest.
-
-    Args:
-        config: Lines to add to rabbitmq.conf; ``{home}`` in them stands for its directory.
-        files: What to put into its directory, by name.
-        progress: Called with a line when something takes long.
-
-    Raises:
-        NoProviderError: neither PATH nor a Debian tree has it.
-        ServerFailedError: it did not start; carries the end of its log.
-    """
-    with termination_unwinds(), session() as directory:
-        server = RabbitMQProcess(_runtime(progress), directory / "rabbitmq", config, files)
-        try:
-            server.start()
-            yield server
-        finally:
-            with uninterrupted():
-                server.discard()
-
-
-@contextlib.contextmanager
-def redis_server(
-    *options: str, files: Mapping[str, str] = _NO_FILES, progress: Progress = _silent
-) -> Iterator[RedisProcess]:
-    """Yield one more redis-server, such as a Sentinel or a cluster's node; stop it afterwards.
-
-    It is a process of this machine even where a Docker engine provides the rest.
-
-    Args:
-        options: redis-server's own, such as ``--cluster-enabled``, ``yes``.
-        files: What to put into its directory, where its options find it by name alone.
-        progress: Called with a line when something takes long.
-
-    Raises:
-        NoProviderError: neither PATH nor a Debian tree has it.
-        ServerFailedError: it did not start; carries the end of its log.
-    """
-    with termination_unwinds(), session() as directory:
-        server = RedisProcess(_runtime(progress), directory / "redis", *options, files=files)
-        try:
-            server.start()
-            yield server
-        finally:
-            with uninterrupted():
-                server.kill()
-
-
-def _runtime(progress: Progress) -> Runtime:
-    forced = os.environ.get(FORCE, "")
-    if forced not in rootfs.TREES and path.missing() is None:
-        return HostRuntime()
-    reason = rootfs.missing()
-    if reason is not None:
-        raise NoProviderError(f"no servers to start here: {path.missing()}; {reason}")
-    tree = forced if forced in rootfs.TREES else rootfs.DEFAULT
-    return ChrootRuntime(rootfs.ensure(progress, tree))
 
 
 def _named(purpose: Purpose) -> Services | None:

@@ -1,4 +1,4 @@
-"""A private RabbitMQ node with an epmd of its own."""
+"""A private RabbitMQ node."""
 
 import secrets
 import shutil
@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from deploy.local.probes import epmd_answers, rabbitmq_answers
+from deploy.local.epmd import Epmd
+from deploy.local.probes import rabbitmq_answers
 from deploy.local.process import Process, free_port, run
 from deploy.local.runtime import Runtime
 
 CONFIG = Path(__file__).parent.parent / "rabbitmq"
-
-#: Seconds until epmd answers; it has nothing to load.
-_EPMD_TIMEOUT = 10.0
 
 #: Seconds until it takes connections, replaying its log included.
 _START_TIMEOUT = 60.0
@@ -42,13 +40,13 @@ _LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 class RabbitMQProcess:
     """rabbitmq-server on free ports, with its data below ``directory``.
 
-    epmd, Erlang's port mapper, is started here too, on a port of its own. Left to Erlang, the
-    first node would start a shared one that outlives it and listens on all interfaces.
-
     Args:
-        runtime: Where the program comes from.
+        runtime: Where the programs come from.
         directory: Where its configuration, data and log are; made here.
-        config: More configuration; ``{home}`` in it stands for the directory.
+        node: Its name, ``@localhost``.
+        epmd: The port mapper it shares with others of its cluster; else it has its own.
+        cookie: The secret that nodes of one cluster share.
+        config: Lines to add to its configuration; ``{home}`` in them stands for the directory.
         files: Files to put into the directory, by name.
     """
 
@@ -56,6 +54,10 @@ class RabbitMQProcess:
         self,
         runtime: Runtime,
         directory: Path,
+        *,
+        node: str = "call_control@localhost",
+        epmd: Epmd | None = None,
+        cookie: str = "",
         config: str = "",
         files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
@@ -64,24 +66,23 @@ class RabbitMQProcess:
             (directory / name).write_text(content)
         self._runtime = runtime
         self._directory = directory
-        self.port, self.management_port, epmd_port, distribution_port = (
-            free_port() for _ in range(4)
-        )
+        self.node = node
+        self.port, self.management_port, distribution_port = (free_port() for _ in range(3))
         shared = (CONFIG / "rabbitmq.conf").read_text()
         private = _PRIVATE_CONFIG.format(amqp=self.port, management=self.management_port)
         shutil.copy(CONFIG / "enabled_plugins", directory / "enabled_plugins")
-        cookie = directory / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(16))
-        cookie.chmod(0o400)
+        secret = directory / ".erlang.cookie"
+        secret.write_text(cookie or secrets.token_hex(16))
+        secret.chmod(0o400)
 
+        self._epmd = epmd or Epmd(runtime, directory / "epmd")
+        self._shares_epmd = epmd is not None
         home = runtime.path(directory)
         more = config.replace("{home}", home)
         (directory / "rabbitmq.conf").write_text(shared + private + more)
-        node = f"call_control_{self.port}@localhost"
-        self._env = runtime.environment() | {
+        self._env = runtime.environment() | self._epmd.variables
+        self._env |= {
             "HOME": home,
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_EPMD_PORT": str(epmd_port),
             "RABBITMQ_CONFIG_FILE": f"{home}/rabbitmq.conf",
             "RABBITMQ_CONF_ENV_FILE": f"{home}/none",
             "RABBITMQ_CTL_ERL_ARGS": _LOOPBACK,
@@ -95,11 +96,10 @@ class RabbitMQProcess:
             # The script then becomes the Erlang VM instead of a parent that waits for it.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
-        epmd = ["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"]
         server = [runtime.program(f"{SCRIPTS}/rabbitmq-server", "rabbitmq-server")]
-        self._epmd = Process("epmd", runtime.command(epmd, directory), self._env, directory)
-        self._node = Process("rabbitmq", runtime.command(server, directory), self._env, directory)
-        self._epmd_port = epmd_port
+        self._process = Process(
+            "rabbitmq", runtime.command(server, directory), self._env, directory
+        )
 
     @property
     def url(self) -> str:
@@ -114,16 +114,13 @@ class RabbitMQProcess:
     @property
     def running(self) -> bool:
         """Whether the process exists."""
-        return self._node.running
+        return self._process.running
 
     def begin(self) -> None:
         """Start without waiting for the node."""
-        if not self._epmd.running:
-            self._epmd.spawn()
-            # A node that finds none starts one itself.
-            self._epmd.wait_ready(lambda: epmd_answers(self._epmd_port), _EPMD_TIMEOUT)
+        self._epmd.start()
         if not self.running:
-            self._node.spawn()
+            self._process.spawn()
 
     def wait(self) -> None:
         """Wait until it greets AMQP clients, which it does once its plugins run.
@@ -131,7 +128,7 @@ class RabbitMQProcess:
         Raises:
             ServerFailedError: it did not.
         """
-        self._node.wait_ready(lambda: rabbitmq_answers(self.port), _START_TIMEOUT)
+        self._process.wait_ready(lambda: rabbitmq_answers(self.port), _START_TIMEOUT)
 
     def start(self) -> None:
         """Start and wait until it takes connections; see ``services.Server``."""
@@ -139,18 +136,18 @@ class RabbitMQProcess:
         self.wait()
 
     def stop(self) -> None:
-        """Shut down cleanly, epmd last."""
-        self._node.stop(_STOP_TIMEOUT)
-        self._epmd.stop(grace=5)
+        """Shut down cleanly; epmd stays, as on a machine of several nodes."""
+        self._process.stop(_STOP_TIMEOUT)
 
     def kill(self) -> None:
-        """End as a crash would; epmd stays, as on a machine where only the broker crashed."""
-        self._node.kill()
+        """End as a crash would."""
+        self._process.kill()
 
     def discard(self) -> None:
         """End everything at once, data no longer wanted."""
-        self._node.kill()
-        self._epmd.kill()
+        self._process.kill()
+        if not self._shares_epmd:
+            self._epmd.discard()
 
     def restart(self) -> None:
         """Stop and start."""
@@ -159,15 +156,15 @@ class RabbitMQProcess:
 
     def pause(self) -> None:
         """Freeze."""
-        self._node.send(signal.SIGSTOP)
+        self._process.send(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Undo ``pause``."""
-        self._node.send(signal.SIGCONT)
+        self._process.send(signal.SIGCONT)
 
     def log(self) -> str:
         """Return the end of the log."""
-        return self._node.log()
+        return self._process.log()
 
     def ctl(self, *args: str) -> str:
         """Return what ``rabbitmqctl`` prints; see ``services.Broker``."""

@@ -2,12 +2,16 @@
 
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+import redis
+
+from deploy.local.errors import ServerFailedError
 from deploy.local.probes import redis_answers
-from deploy.local.process import Process, free_port
+from deploy.local.process import Process, free_port, wait_until
 from deploy.local.runtime import Runtime
 
 CONFIG = Path(__file__).parent.parent / "redis" / "redis.conf"
@@ -17,6 +21,12 @@ _START_TIMEOUT = 30.0
 
 #: Seconds a clean shutdown may take.
 _STOP_TIMEOUT = 20.0
+
+#: Seconds until several servers agree: on who follows whom, or on a new primary.
+_AGREEMENT_TIMEOUT = 30.0
+
+#: Seconds that an answer may take.
+_ANSWER_TIMEOUT = 10.0
 
 
 class RedisProcess:
@@ -90,6 +100,10 @@ class RedisProcess:
         """End as a crash would."""
         self._process.kill()
 
+    def discard(self) -> None:
+        """End it at once, data no longer wanted."""
+        self.kill()
+
     def restart(self) -> None:
         """Stop and start."""
         self.stop()
@@ -106,3 +120,37 @@ class RedisProcess:
     def log(self) -> str:
         """Return the end of the log."""
         return self._process.log()
+
+
+def asked(port: int, *command: str | bytes | int) -> Any:
+    """Return a server's answer to one command, as it is on the wire.
+
+    Raises:
+        redis.RedisError: it is not there, or refuses.
+    """
+    # A connection and not a client: a client forms some answers and leaves others.
+    connection: Any = redis.Connection(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        host="127.0.0.1", port=port, protocol=2, socket_timeout=_ANSWER_TIMEOUT
+    )
+    try:
+        connection.send_command(*command)
+        return connection.read_response()
+    finally:
+        connection.disconnect()
+
+
+def wait_agreed(condition: Callable[[], bool], what: str, server: RedisProcess) -> None:
+    """Wait until servers agree; one that does not answer yet does not agree.
+
+    Raises:
+        ServerFailedError: they do not; says ``what``, with the end of the server's log.
+    """
+
+    def holds() -> bool:
+        try:
+            return condition()
+        except redis.RedisError:
+            return False
+
+    if not wait_until(holds, _AGREEMENT_TIMEOUT):
+        raise ServerFailedError(f"{what}\n{server.log()}")

@@ -11,6 +11,11 @@ Purpose = Literal["tests", "run"]
 Progress = Callable[[str], None]
 
 
+def silent(line: str) -> None:
+    """Show nobody how it goes."""
+    del line
+
+
 class Server(Protocol):
     """A server that was started here. Its port, its data and its log outlive a restart."""
 
