@@ -3,10 +3,13 @@
 The faults replace methods or functions in the worker's own process; everything else is real.
 """
 
+import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import worker.service
@@ -22,15 +25,89 @@ from worker.core.call import Call
 from worker.core.messages import Decision, Message
 from worker.gateways.loopback import decide_and_grant
 from worker.membership import Heartbeat
+from worker.store import CallStore, Change
+
+#: The steps of the pipeline at which a worker can be killed, in their order.
+STEPS: Final = (
+    "before_load",
+    "after_load",
+    "after_commit",
+    "after_publish_before_confirm",
+    "after_confirm_before_ack",
+)
+
+#: What a worker writes to its log before it is killed at a step.
+LAST_WORDS: Final = "killed at "
+
+#: Turns of the loop that published frames may take to reach the socket.
+_MOST_TURNS: Final = 1000
 
 #: The call whose commands are poison.
 POISON = "poison"
 _OK: Final = 200
 
 
-def _die() -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise SystemExit
+def die_when(doomed: Callable[[str], bool]) -> None:
+    """Be killed at a step of the pipeline.
+
+    Args:
+        doomed: Asked with the step's name whenever commands get there; True ends the process.
+    """
+
+    def die_if_doomed(step: str) -> None:
+        if doomed(step):
+            _die(step)
+
+    load, commit, settle = CallStore.load, CallStore.commit, Inbox.settle
+
+    async def load_and_die(self: CallStore, wanted: Mapping[str, Iterable[str]]) -> Any:
+        die_if_doomed("before_load")
+        loaded = await load(self, wanted)
+        die_if_doomed("after_load")
+        return loaded
+
+    async def commit_and_die(self: CallStore, changes: Sequence[Change]) -> list[bool]:
+        committed = await commit(self, changes)
+        die_if_doomed("after_commit")
+        return committed
+
+    async def die_and_settle(self: Inbox, deliveries: Iterable[Delivery]) -> None:
+        settled = list(deliveries)
+        if settled:
+            die_if_doomed("after_confirm_before_ack")
+        await settle(self, settled)
+
+    _replace(CallStore, "load", load_and_die)
+    _replace(CallStore, "commit", commit_and_die)
+    _replace(Inbox, "settle", die_and_settle)
+    _die_while_publishing(doomed)
+
+
+def _die_while_publishing(doomed: Callable[[str], bool]) -> None:
+    step, publish = "after_publish_before_confirm", Outbox._publish_once  # noqa: SLF001 - sabotage
+
+    async def publish_and_die(self: Outbox, messages: Sequence[Outgoing]) -> list[Outgoing]:
+        if not messages or not doomed(step):
+            return await publish(self, messages)
+        confirmed = asyncio.create_task(publish(self, messages))
+        for _ in range(_MOST_TURNS):
+            await asyncio.sleep(0)
+            channel = self._events
+            if channel and channel.confirmations and channel.write_queue.empty():
+                # The writer has taken the last frame; one turn more, and the socket has it.
+                await asyncio.sleep(0)
+                if not confirmed.done():
+                    _die(step)
+        return await confirmed
+
+    _replace(Outbox, "_publish_once", publish_and_die)
+
+
+def set_clock(offset_seconds: Callable[[], float]) -> None:
+    """Tell a time that is off by so many seconds; the clock that only runs on stays right."""
+    real_seconds, real_nanoseconds = time.time, time.time_ns
+    _replace(time, "time", lambda: real_seconds() + offset_seconds())
+    _replace(time, "time_ns", lambda: real_nanoseconds() + int(offset_seconds() * 1e9))
 
 
 def alone() -> None:
@@ -48,24 +125,10 @@ def alone() -> None:
     _replace(Heartbeat, "others", nobody)
 
 
-def die_after_commit() -> None:
-    """Be killed when state and records are committed and nothing has been published."""
-
-    async def publish(_: Outbox, messages: Sequence[Outgoing]) -> None:
-        if messages:
-            _die()
-
-    _replace(Outbox, "publish", publish)
-
-
-def die_after_publish() -> None:
-    """Be killed when events are confirmed and nothing has been acknowledged."""
-
-    async def settle(_: Inbox, deliveries: Iterable[Delivery]) -> None:
-        if any(True for _ in deliveries):
-            _die()
-
-    _replace(Inbox, "settle", settle)
+def _die(step: str) -> NoReturn:
+    os.write(sys.stderr.fileno(), f"{LAST_WORDS}{step}\n".encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise SystemExit
 
 
 def die_of_poison() -> None:
@@ -73,7 +136,7 @@ def die_of_poison() -> None:
 
     def decide(call: Call, message: Message) -> Decision:
         if call.request_id == POISON:
-            _die()
+            _die("poison")
         return decide_and_grant(call, message)
 
     _replace(worker.service, "decide_and_grant", decide)
@@ -129,16 +192,8 @@ def _replace(owner: Any, name: str, function: Any) -> None:
 
 
 _FAULTS: dict[str, Callable[[], None]] = {
-    fault.__name__: fault
-    for fault in (
-        alone,
-        die_after_commit,
-        die_after_publish,
-        die_of_poison,
-        bug_in_decide,
-        misread,
-        misbuild,
-    )
+    **{step: partial(die_when, step.__eq__) for step in STEPS},
+    **{fault.__name__: fault for fault in (alone, die_of_poison, bug_in_decide, misread, misbuild)},
 }
 
 if __name__ == "__main__":
