@@ -61,6 +61,16 @@ class Names:
         return f"{self.base}.partitions"
 
     @property
+    def probe(self) -> str:
+        """The key that a starting worker writes to see whether Redis takes writes."""
+        return f"{self.base}.probe"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that every installation has, whatever its calls."""
+        return self.workers, self.partition_count, self.probe
+
+    @property
     def suspect_prefix(self) -> str:
         """The head of the keys under which suspects are noted; the partition is the rest."""
         return f"{self.base}.suspects."

@@ -97,6 +97,7 @@ def names() -> str:
             [f"`{shown.call_prefix}<request_id>`", "Redis hash: a call's state and records"],
             [f"`{shown.workers}`", "Redis sorted set: the workers' heartbeats"],
             [f"`{shown.partition_count}`", "Redis string: the number of partitions in force"],
+            [f"`{shown.probe}`", "Redis string: shows for a minute that a worker has started"],
             [f"`{shown.suspect_prefix}00` …", "Redis sets: workers that may crash on a command"],
         ],
     )

@@ -149,7 +149,7 @@ class Service:
         settings, names = self._settings, self._names
         store = CallStore.of(redis, settings)
         await claim_partition_count(redis, names.partition_count, settings.partitions)
-        await store.verify()
+        await store.verify(names.probe)
         async with AsyncExitStack() as closing:
             consuming = await self._connect(closing, "consuming")
             publishing = await self._connect(closing, "publishing")

@@ -146,7 +146,7 @@ async def _clean_up(settings: Settings) -> None:
     calls = {names.call_prefix + step.call for step in CONVERSATION}
     redis = connect(settings.redis_url.get_secret_value())
     try:
-        for key in (*calls, names.workers, names.partition_count):
+        for key in (*calls, *names.keys):
             await redis.delete(key)
     finally:
         await close(redis)

@@ -156,13 +156,15 @@ class CallStore:
         self._barrier.check(answers[len(changes) :])
         return [answer == 1 for answer in answers[: len(changes)]]
 
-    async def verify(self) -> None:
+    async def verify(self, key: str) -> None:
         """Make sure that Redis takes writes, and makes them as safe as is asked for.
+
+        Args:
+            key: A key to write.
 
         Raises:
             StoreUnavailable: It does not, or not in time.
         """
-        key = self._prefix  # The key of no call: a request_id is not empty.
         with translated_errors():
             pipeline: Any = self._redis.pipeline(transaction=False)
             pipeline.set(key, b"", px=_PROBE_MS)
