@@ -20,6 +20,10 @@ MAX_BODY_BYTES: Final = 64 * 1024
 #: Of the events' headers and bodies; raised when either changes incompatibly.
 SCHEMA_VERSION: Final = 1
 
+#: The headers from which a call is restored when its store has lost it.
+RECORD_ID_HEADER: Final = "record_id"
+RECORD_HEADER: Final = "record"
+
 #: The keys under which a command says what it is; the second is one of the contract's oddities.
 COMMAND_KEYS: Final = ("call_control", "call-control")
 _REPORT_KEY: Final = "network_report"
@@ -167,8 +171,16 @@ def write_body(event: Event, names: EventNames) -> bytes:
     return to_json(body)
 
 
-def event_headers(event: Event) -> dict[str, str | int | bool]:
-    """Return an event's AMQP headers."""
+def event_headers(
+    event: Event, record: tuple[str, bytes] | None = None
+) -> dict[str, str | int | bool]:
+    """Return an event's AMQP headers.
+
+    Args:
+        event: The event.
+        record: What the worker stores of its message, in UTF-8, and before it the id under which it
+            does: from that a call can be restored. None where nothing is stored.
+    """
     headers: dict[str, str | int | bool] = {
         "request_id": event.request_id,
         "sequence": event.sequence,
@@ -180,6 +192,9 @@ def event_headers(event: Event) -> dict[str, str | int | bool]:
         headers["call_control"] = event.answers.call_control or ""
         if event.answers.traceparent is not None:
             headers["traceparent"] = event.answers.traceparent
+    if record is not None:
+        record_id, value = record
+        headers |= {RECORD_ID_HEADER: record_id, RECORD_HEADER: value.decode()}
     return headers
 
 

@@ -68,6 +68,7 @@ class Outcome:
         at: When they were decided, in milliseconds since the epoch.
         status: The status of a dead letter.
         dead_reason: Why it goes to the dead letters; None where it does not.
+        record: Its record as it is stored, behind the id under which it is; None where none is.
     """
 
     item: Item
@@ -75,6 +76,7 @@ class Outcome:
     at: int
     status: int = 200
     dead_reason: str | None = None
+    record: tuple[str, bytes] | None = None
 
 
 def read_delivery(delivery: Delivery) -> Item:
@@ -222,7 +224,7 @@ class _Folding:
         if item.anonymous and record.events:
             request = _numbered(item.message.request, record.events[0].sequence)
             record = decode_record(known, self._call.request_id, request)
-        return _outcome(item, record.events, record.at)
+        return _outcome(item, record.events, record.at, known)
 
     def _decided(self, item: Item) -> Outcome:
         message = item.message
@@ -240,12 +242,13 @@ class _Folding:
             return self._recorded(item, message, refuse(self._call, message, _BUG, reason))
 
     def _recorded(self, item: Item, message: Message, decision: Decision) -> Outcome:
+        value = None
         if decision.events or decision.call != self._call:
-            record = Record(self._at, _name(message), decision.events)
+            record = Record(self._at, _name(message), decision.call, decision.events)
             value = encode_record(record, message.request)
             self._records[item.record_id] = self._new[item.record_id] = value
         self._call = decision.call
-        return _outcome(item, decision.events, self._at)
+        return _outcome(item, decision.events, self._at, value)
 
 
 def _numbered(request: Request, sequence: int) -> Request:
@@ -257,16 +260,17 @@ def _name(message: Message) -> str:
     return getattr(body, "network_report", None) or message.request.call_control or ""
 
 
-def _outcome(item: Item, events: tuple[Event, ...], at: int) -> Outcome:
+def _outcome(item: Item, events: tuple[Event, ...], at: int, value: bytes | None) -> Outcome:
+    record = None if value is None else (item.record_id, value)
     body = item.message.body
     if isinstance(body, Malformed):
-        return Outcome(item, events, at, _MALFORMED, body.reason)
+        return Outcome(item, events, at, _MALFORMED, body.reason, record)
     if not isinstance(body, Report):
         # The network's own 500s come with reports: a command that meets one at once met a bug.
         for event in events:
             if event.status == _BUG:
-                return Outcome(item, events, at, _BUG, event.reason)
-    return Outcome(item, events, at)
+                return Outcome(item, events, at, _BUG, event.reason, record)
+    return Outcome(item, events, at, record=record)
 
 
 def _outcome_of_corruption(item: Item, at: int) -> Outcome:

@@ -48,7 +48,7 @@ def _built(outcome: Outcome, names: Names, event_names: EventNames) -> Built:
     messages: list[Outgoing] = []
     replies: list[Outgoing] = []
     for event in outcome.events:
-        message = event_message(event, outcome.at, names, event_names)
+        message = event_message(event, outcome.at, names, event_names, outcome.record)
         messages.append(message)
         reply = reply_message(event, message)
         if reply is not None:

@@ -32,7 +32,7 @@ EVENT = Event(
     index=0,
     answers=REQUEST,
 )
-RECORD = Record(1_700_000_000_000, "call", (EVENT,))
+RECORD = Record(1_700_000_000_000, "call", CONNECTED, (EVENT,))
 
 
 @pytest.fixture

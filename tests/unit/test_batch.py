@@ -1,7 +1,7 @@
 """Folding: the messages of one call in one batch, decided in order, each answered once."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any
 
@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.contract import CommandName
+from schemas.contract import CommandName, EventNames
 from schemas.events import Envelope, Event
 from tests.unit.builders import CALL_ID, FIELDS, told
 from tests.unit.deliveries import body, delivery, spoken
 from worker.batch import Item, Outcome, by_call, fold, read_delivery, unanswerable
 from worker.broker.inbox import Delivery
+from worker.broker.messages import event_message
 from worker.core.call import Call, State
 from worker.core.messages import Decision, Message
 from worker.errors import CorruptCall
 from worker.gateways.loopback import decide_and_grant
+from worker.names import Names
 from worker.store.calls import Change, StoredCall
 
 NEW = StoredCall(Call(CALL_ID), 0, {})
@@ -107,6 +109,25 @@ def test_a_command_that_is_known_is_answered_again_from_its_record() -> None:
     assert [event.message_id for event in events(again)] == [
         event.message_id for event in events(first)
     ]
+
+
+def test_a_copy_of_an_event_is_a_copy_to_the_byte() -> None:
+    """Headers and time included, although the call has moved on: its record tells how it was."""
+    change, first = folded(NEW, spoken("call"), spoken("hold"), spoken("transfer"))
+    deliveries = [spoken("call", redelivered=True), spoken("hold"), spoken("transfer")]
+    items = [read_delivery(each) for each in deliveries]
+    _, again = fold(kept(change), items, decide_and_grant, AT + 5_000)
+    assert [published(outcome) for outcome in again] == [published(outcome) for outcome in first]
+
+
+def published(outcome: Outcome) -> list[dict[str, Any]]:
+    """Return an outcome's events as they are published."""
+    messages = [
+        event_message(event, outcome.at, Names(), EventNames.DOCUMENTED, outcome.record)
+        for event in outcome.events
+    ]
+    assert messages
+    return [{**asdict(message), "properties": dict(message.properties)} for message in messages]
 
 
 def test_a_known_command_among_new_ones_is_not_done_twice() -> None:

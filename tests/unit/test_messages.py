@@ -35,7 +35,8 @@ def dialed(**request: str) -> Event:
 def test_an_event_is_published_as_the_contract_says() -> None:
     """Exchange, key, body, and every property."""
     event = dialed(correlation_id="c-1")
-    message = event_message(event, AT, NAMES, EventNames.DOCUMENTED)
+    record = ("m2", b'[1,"dial"]')
+    message = event_message(event, AT, NAMES, EventNames.DOCUMENTED, record)
     properties = message.properties
     assert message.exchange == "call_control.events"
     assert message.routing_key == f"digits_dialed.{CALL_ID}"
@@ -47,7 +48,7 @@ def test_an_event_is_published_as_the_contract_says() -> None:
     assert properties.delivery_mode == 2
     assert properties.app_id == "call-control-worker"
     assert properties.timestamp == datetime(2025, 10, 9, 8, 53, 20, tzinfo=UTC)
-    assert properties.headers == event_headers(event)
+    assert properties.headers == event_headers(event, record)
     assert properties.reply_to is None
     assert properties.expiration is None
 

@@ -184,6 +184,12 @@ def test_headers_of_what_nobody_asked_for_name_no_command() -> None:
     assert headers["terminal"] is True
 
 
+def test_headers_hold_what_a_call_is_restored_from() -> None:
+    """As it is stored, behind the id under which it is; no record, no header."""
+    headers = event_headers(HELD, ("m2", b'[1,"hold"]'))
+    assert headers == {**event_headers(HELD), "record_id": "m2", "record": '[1,"hold"]'}
+
+
 def test_a_message_id_depends_on_call_cause_and_index_alone() -> None:
     """The same after every crash and replay; another for every other event."""
     assert replace(HELD, sequence=9, reason="x", answers=None).message_id == HELD.message_id

@@ -46,7 +46,13 @@ class _Encoded(Basic.Properties):
         return self._encoded
 
 
-def event_message(event: Event, at: int, names: Names, event_names: EventNames) -> Outgoing:
+def event_message(
+    event: Event,
+    at: int,
+    names: Names,
+    event_names: EventNames,
+    record: tuple[str, bytes] | None = None,
+) -> Outgoing:
     """Return an event as it is published to the events exchange.
 
     Args:
@@ -54,6 +60,8 @@ def event_message(event: Event, at: int, names: Names, event_names: EventNames) 
         at: When it was decided, in milliseconds since the epoch.
         names: The installation's names.
         event_names: Which name stands in its body.
+        record: Its message's record as it is stored, behind the id under which it is; None where
+            there is none.
     """
     return Outgoing(
         exchange=names.events,
@@ -64,7 +72,7 @@ def event_message(event: Event, at: int, names: Names, event_names: EventNames) 
             content_type="application/json",
             correlation_id=event.answers.correlation_id if event.answers else None,
             delivery_mode=_PERSISTENT,
-            headers=dict(event_headers(event)),
+            headers=dict(event_headers(event, record)),
             message_id=event.message_id,
             message_type=event.name.value,
             timestamp=_timestamp(at),

@@ -67,7 +67,7 @@ class Call:
     @property
     def flags(self) -> tuple[str, ...]:
         """The names of the flags that are up."""
-        return tuple(name for name in _FLAGS if getattr(self, name))
+        return tuple(name for name in FLAGS if getattr(self, name))
 
 
-_FLAGS: Final = ("held", "muted", "incoming")
+FLAGS: Final = ("held", "muted", "incoming")

@@ -6,14 +6,14 @@ What the contract's table implies is not stored. Digits are in no field.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
 from schemas.contract import CommandName, EventName, reason_phrase
 from schemas.events import Envelope, Event, Request, stable_id
-from worker.core.call import Call, Pending, State
+from worker.core.call import FLAGS, Call, Pending, State
 from worker.errors import CorruptCall
 
 #: The fields of a call, in the order in which they are loaded.
@@ -38,11 +38,14 @@ class Record:
     Attributes:
         at: When it was decided, in milliseconds since the epoch, by the worker's clock.
         message: The command or the network report.
+        call: The call after it. It goes out with the events, so that each of them can restore the
+            call; by the time they are published again, the call may have moved on.
         events: The events it gave rise to, in order.
     """
 
     at: int
     message: str
+    call: Call
     events: tuple[Event, ...]
 
 
@@ -56,7 +59,7 @@ def encode_call(call: Call, version: int) -> dict[str, str | bytes | int]:
     """Return a call's fields, as they stand at a version."""
     return {
         "version": version,
-        "state": " ".join((call.state, *call.flags)),
+        "state": _encode_state(call),
         "sequence": call.sequence,
         "origin": call.origin or "",
         "destination": call.destination or "",
@@ -74,18 +77,27 @@ def decode_call(request_id: str, values: Sequence[bytes | None]) -> tuple[Call, 
     if version is None:
         return Call(request_id), 0
     try:
-        life, *flags = (state or b"").decode().split(" ")
         return Call(
             request_id,
-            state=State(life),
             sequence=int(sequence or 0),
             origin=origin.decode() if origin else None,
             destination=destination.decode() if destination else None,
             pending=_decode_pending(from_json(pending)) if pending else None,
-            **dict.fromkeys(flags, True),
+            **_decode_state((state or b"").decode()),
         ), int(version)
     except _UNREADABLE as error:
         raise CorruptCall(f"call {request_id} cannot be read: {error}") from None
+
+
+def _encode_state(call: Call) -> str:
+    return " ".join((call.state, *call.flags))
+
+
+def _decode_state(words: str) -> dict[str, Any]:
+    life, *flags = words.split(" ")
+    if not set(flags).issubset(FLAGS):
+        raise ValueError(f"a flag is none of {', '.join(FLAGS)}")
+    return {"state": State(life), **dict.fromkeys(flags, True)}
 
 
 def _decode_pending(fields: Mapping[str, Any]) -> Pending:
@@ -104,11 +116,18 @@ def _decode_request(fields: Mapping[str, Any]) -> Request:
 
 def encode_record(record: Record, request: Request) -> bytes:
     """Return the value of a record of the message that ``request`` describes."""
-    return to_json([record.at, record.message, *(_row(event, request) for event in record.events)])
+    call = record.call
+    state: list[object] = [_encode_state(call), call.origin, call.destination]
+    if call.pending is not None:
+        state.append(asdict(call.pending))
+    rows = (_row(event, call.state, request) for event in record.events)
+    return to_json([record.at, record.message, state, *rows])
 
 
-def _row(event: Event, request: Request) -> list[object]:
+def _row(event: Event, call_state: str, request: Request) -> list[object]:
     more: dict[str, object] = {}
+    if event.call_state != call_state:
+        more["call_state"] = event.call_state
     if event.reason != reason_phrase(event.status):
         more["reason"] = event.reason
     if event.terminal != _usually_terminal(event.name):
@@ -119,7 +138,7 @@ def _row(event: Event, request: Request) -> list[object]:
         more["answers"] = asdict(event.answers)
     if event.origin is not None:
         more |= {"origin": event.origin, "destination": event.destination}
-    row = [event.sequence, event.name, event.status, event.call_state]
+    row = [event.sequence, event.name, event.status]
     return [*row, more] if more else row
 
 
@@ -134,11 +153,30 @@ def decode_record(value: bytes, request_id: str, request: Request) -> Record:
         CorruptCall: The value was not written by ``encode_record``.
     """
     try:
-        at, message, *rows = from_json(value)
-        events = (_event(row, i, request_id, request) for i, row in enumerate(rows))
-        return Record(int(at), str(message), tuple(events))
+        at, message, state, *rows = from_json(value)
+        call = _decode_state_after(request_id, *state)
+        events = tuple(_event(row, i, call, request) for i, row in enumerate(rows))
+        if events:
+            call = replace(call, sequence=events[-1].sequence)
+        return Record(int(at), str(message), call, events)
     except _UNREADABLE as error:
         raise CorruptCall(f"a record of call {request_id} cannot be read: {error}") from None
+
+
+def _decode_state_after(
+    request_id: str,
+    words: str,
+    origin: str | None,
+    destination: str | None,
+    pending: Mapping[str, Any] | None = None,
+) -> Call:
+    return Call(
+        request_id,
+        origin=origin,
+        destination=destination,
+        pending=_decode_pending(pending) if pending else None,
+        **_decode_state(words),
+    )
 
 
 def decode_history(request_id: str, fields: Mapping[bytes, bytes]) -> list[tuple[str, Record]]:
@@ -161,19 +199,19 @@ def _first_sequence(entry: tuple[str, Record]) -> tuple[int, int]:
     return (record.events[0].sequence if record.events else 0, record.at)
 
 
-def _event(row: Sequence[Any], index: int, request_id: str, request: Request) -> Event:
-    sequence, name, status, call_state, *rest = row
+def _event(row: Sequence[Any], index: int, call: Call, request: Request) -> Event:
+    sequence, name, status, *rest = row
     more: Mapping[str, Any] = rest[0] if rest else {}
     answers: Request | None = request
     if "answers" in more:
         answers = _decode_request(more["answers"]) if more["answers"] else None
     return Event(
         name=EventName(name),
-        request_id=request_id,
+        request_id=call.request_id,
         sequence=int(sequence),
         status=int(status),
         reason=more.get("reason", reason_phrase(status)),
-        call_state=str(call_state),
+        call_state=str(more.get("call_state", call.state.value)),
         terminal=more.get("terminal", _usually_terminal(name)),
         cause=request.id,
         index=index,
