@@ -81,7 +81,7 @@ def rabbitmq_cluster(
 
 
 def redis_sentinel(
-    replicas: int = 1, *, progress: Progress = silent
+    replicas: int = 2, *, progress: Progress = silent
 ) -> AbstractContextManager[RedisSentinel]:
     """Return a primary with replicas, watched by three Sentinels, to be entered.
 

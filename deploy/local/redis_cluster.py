@@ -1,5 +1,7 @@
 """A Redis Cluster on this machine: three primaries with a replica each."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.local.errors import ServerFailedError
@@ -120,11 +122,12 @@ class RedisCluster:
         """
         wait_agreed(self._whole, "the cluster does not become whole", self.nodes[0])
 
-    def move_slot(self, slot: int) -> tuple[RedisProcess, RedisProcess]:
+    @contextlib.contextmanager
+    def moving(self, slot: int) -> Iterator[tuple[RedisProcess, RedisProcess]]:
         """Move a slot with all its keys to another primary, while clients use it.
 
-        Returns:
-            The node that had it, and the node that has it now.
+        Yields the node that had it and the one that gets it, between two steps: the keys have
+        moved, and the slot has not. Whoever asks the former owner is sent on with ASK.
 
         Raises:
             ServerFailedError: there was no end to its keys.
@@ -142,10 +145,10 @@ class RedisCluster:
             asked(source.port, "MIGRATE", *address, "KEYS", *keys)
         else:
             raise ServerFailedError(f"slot {slot} does not become empty\n{source.log()}")
+        yield source, target
         # The target first: if the source went first and died, nobody would have the slot.
         for node in (target, source, *primaries):
             asked(node.port, "CLUSTER", "SETSLOT", slot, "NODE", _identity(target))
-        return source, target
 
     def _running(self) -> list[RedisProcess]:
         return [each for each in self.nodes if each.running]

@@ -1,0 +1,216 @@
+"""Workers on clusters that lose a node, are cut apart, and are restarted under traffic."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deploy.local import (
+    RabbitMQCluster,
+    RedisCluster,
+    RedisSentinel,
+    Services,
+    rabbitmq_cluster,
+    redis_cluster,
+    redis_sentinel,
+)
+from tests.harness import Installation, Worker, eventually, installation
+from tests.integration.test_restarts import COMMANDS, Producer, check, read_journal
+from worker.settings import Settings
+
+#: Producers at a time; each waits for the confirm of a command before it publishes the next.
+PRODUCERS = 4
+
+#: Seconds of traffic before and after what is done to a cluster.
+PAUSE_SECONDS = 1.0
+
+# A primary tells its client before its replicas have answered: only with WAIT is what a dead
+# primary has confirmed sure to be known to the one that is promoted.
+DURABLE = {"durability": "replica"} if "durability" in Settings.model_fields else {}
+
+# Starting nodes takes the longer the more else runs on the machine.
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def brokers() -> Iterator[RabbitMQCluster]:
+    """Three RabbitMQ nodes."""
+    with rabbitmq_cluster(3) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def sentinel() -> Iterator[RedisSentinel]:
+    """A Redis primary with two replicas, watched by Sentinels."""
+    with redis_sentinel(replicas=2) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def shards() -> Iterator[RedisCluster]:
+    """Three Redis primaries with a replica each."""
+    with redis_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def spread(services: Services, brokers: RabbitMQCluster) -> AsyncIterator[Installation]:
+    """An installation with a worker on each RabbitMQ node, and its producers on the first."""
+    first = brokers.nodes[0]
+    on_first = replace(services, amqp_url=first.url, management_url=None, rabbitmq=first)
+    async with installation(on_first) as made:
+        await start_workers(made, [node.url for node in brokers.nodes])
+        yield made
+
+
+async def start_workers(calls: Installation, nodes: Sequence[str] = ()) -> None:
+    """Start three workers, one after the other, each on a node of its own if some are given."""
+    for url in nodes or [calls.services.amqp_url] * 3:
+        await calls.start(amqp_url=url)
+
+
+@asynccontextmanager
+async def traffic(calls: Installation) -> AsyncIterator[list[Producer]]:
+    """Have conversations for as long as the block lasts; check all of them afterwards."""
+    producers = [Producer(calls) for _ in range(PRODUCERS)]
+    over = asyncio.Event()
+
+    async def converse(prefix: int, producer: Producer) -> None:
+        number = 0
+        while not over.is_set():
+            for name in COMMANDS:
+                await producer.publish(f"call-{prefix}-{number}", name)
+            number += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        for prefix, producer in enumerate(producers):
+            tasks.create_task(converse(prefix, producer))
+        await asyncio.sleep(PAUSE_SECONDS)
+        yield producers
+        await asyncio.sleep(PAUSE_SECONDS)
+        over.set()
+    entries = await read_journal(calls, sum(map(commands_of, producers)))
+    for producer in producers:
+        check(producer, entries)
+        await producer.close()
+    for worker in calls.workers:
+        assert worker.process.returncode is None, worker.log.read_text()[-3000:]
+
+
+def commands_of(producer: Producer) -> int:
+    """Return how many commands were confirmed to a producer."""
+    return sum(map(len, producer.published.values()))
+
+
+async def meanwhile(producers: list[Producer], act: Callable[..., Any], *arguments: Any) -> None:
+    """Do something that blocks; commands have to be confirmed afterwards."""
+    await asyncio.to_thread(act, *arguments)
+    await confirmed_again(producers)
+
+
+async def confirmed_again(producers: list[Producer]) -> None:
+    """Wait until each producer has had another command confirmed."""
+    before = [commands_of(producer) for producer in producers]
+
+    def confirmed() -> bool:
+        now = [commands_of(producer) for producer in producers]
+        return all(later > earlier for earlier, later in zip(before, now, strict=True))
+
+    await eventually(confirmed, "every producer gets on", seconds=60)
+
+
+def held(workers: list[Worker]) -> bool:
+    """Tell whether a worker had to hold commands."""
+    return any(worker.logged("holding commands") for worker in workers)
+
+
+async def test_the_node_that_leads_a_partition_is_killed(
+    spread: Installation, brokers: RabbitMQCluster
+) -> None:
+    """Others lead its partitions; nothing confirmed is lost, and the order is kept."""
+    partitions = {spread.names.partition(number) for number in range(spread.settings.partitions)}
+    leaders = await asyncio.to_thread(brokers.leaders)
+    victim = next(
+        node
+        for queue, node in leaders.items()
+        if queue in partitions and node is not brokers.nodes[0]
+    )
+    async with traffic(spread) as producers:
+        await meanwhile(producers, victim.kill)
+        leaders = await asyncio.to_thread(brokers.leaders)
+        assert partitions <= leaders.keys()
+        assert victim not in leaders.values()
+        await meanwhile(producers, brokers.start)
+
+
+async def test_a_minority_is_cut_off_and_comes_back(
+    spread: Installation, brokers: RabbitMQCluster
+) -> None:
+    """The majority goes on without it; what the minority's worker had in hand comes back."""
+    minority = brokers.nodes[-1]
+    async with traffic(spread) as producers:
+        await meanwhile(producers, brokers.cut_off, minority)
+        await meanwhile(producers, brokers.heal)
+
+
+async def test_nodes_are_restarted_one_by_one(
+    spread: Installation, brokers: RabbitMQCluster
+) -> None:
+    """An upgrade's way through a cluster: workers and producers connect again by themselves."""
+    async with traffic(spread) as producers:
+        await meanwhile(producers, brokers.restart_one_by_one)
+
+
+async def test_a_replica_is_promoted_when_the_redis_primary_dies(
+    services: Services, sentinel: RedisSentinel
+) -> None:
+    """Commands are held until the Sentinels name another; the former primary becomes a replica."""
+    async with installation(services, redis_url=sentinel.url, **DURABLE) as calls:
+        await start_workers(calls)
+        former = sentinel.primary
+        async with traffic(calls) as producers:
+            await asyncio.to_thread(former.kill)
+            await meanwhile(producers, sentinel.wait_promoted, former)
+            await asyncio.to_thread(former.start)
+            await meanwhile(producers, sentinel.wait_following, former)
+        assert held(calls.workers)
+
+
+async def test_a_replica_takes_over_when_a_primary_of_a_redis_cluster_dies(
+    services: Services, shards: RedisCluster
+) -> None:
+    """Commands are held until it has; calls of the other primaries wait no longer than that."""
+    async with installation(services, redis_url=shards.url, **DURABLE) as calls:
+        await start_workers(calls)
+        async with traffic(calls) as producers:
+            key = calls.names.call_prefix + next(iter(producers[0].published))
+            slot, former = shards.slot(key), shards.primary_of(key)
+            await asyncio.to_thread(former.kill)
+            await meanwhile(producers, shards.wait_taken_over, former, slot)
+            await asyncio.to_thread(former.start)
+            await meanwhile(producers, shards.wait_whole)
+        assert held(calls.workers)
+
+
+async def test_slots_of_a_redis_cluster_move_while_their_calls_go_on(
+    services: Services, shards: RedisCluster
+) -> None:
+    """A call whose hash is on its way from one primary to another goes on where it went."""
+    async with installation(services, redis_url=shards.url, **DURABLE) as calls:
+        await start_workers(calls)
+        await calls.subscribe()
+        async with traffic(calls) as producers:
+            traveller = Producer(calls)
+            producers.append(traveller)
+            for number in range(5):
+                request_id = f"travelling-{number}"
+                for name in COMMANDS[:3]:
+                    await traveller.publish(request_id, name)
+                await calls.answer_to(traveller.published[request_id][-1])
+                with shards.moving(shards.slot(calls.names.call_prefix + request_id)):
+                    for name in COMMANDS[3:]:
+                        await traveller.publish(request_id, name)
+                    await calls.answer_to(traveller.published[request_id][-1])
