@@ -4,7 +4,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from pamqp import commands, frame, header, heartbeat
 from pamqp.base import Frame
@@ -12,7 +12,8 @@ from pamqp.commands import Basic
 from yarl import URL
 
 _CHANNEL: Final = 1
-_FRAME_MAX: Final = 131_072
+#: The largest frame, in bytes; it has to hold all properties of a message.
+FRAME_MAX: Final = 131_072
 _METHOD_FRAME: Final = 1
 _HEADER_FRAME: Final = 2
 _BODY_FRAME: Final = 3
@@ -32,6 +33,9 @@ SHORT_STRINGS: Final = (
     "app_id",
     "cluster_id",
 )
+
+
+_Method = TypeVar("_Method", bound=Frame)
 
 
 class Closed(Exception):
@@ -72,6 +76,8 @@ class RawProducer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._published = 0
+        self._unconfirmed: set[int] = set()
 
     async def open(self, url: URL) -> None:
         """Open the connection, and a channel with confirms on it."""
@@ -80,7 +86,7 @@ class RawProducer:
         login = f"\0{url.user}\0{url.password}"
         self._say(commands.Connection.StartOk(mechanism="PLAIN", response=login), 0)
         await self._expect(commands.Connection.Tune)
-        self._say(commands.Connection.TuneOk(channel_max=8, frame_max=_FRAME_MAX, heartbeat=0), 0)
+        self._say(commands.Connection.TuneOk(channel_max=8, frame_max=FRAME_MAX, heartbeat=0), 0)
         self._say(commands.Connection.Open(virtual_host=url.path.lstrip("/") or "/"), 0)
         await self._expect(commands.Connection.OpenOk)
         self._say(commands.Channel.Open(), _CHANNEL)
@@ -93,29 +99,52 @@ class RawProducer:
     ) -> None:
         """Publish a message, and wait for its confirm.
 
+        Raises:
+            Closed: RabbitMQ does not take it.
+        """
+        await self.send(exchange, routing_key, body, encoded)
+        await self.confirmed()
+
+    async def send(
+        self, exchange: str, routing_key: bytes, body: bytes, encoded: bytes = b"\0\0"
+    ) -> None:
+        """Publish a message without waiting.
+
         Args:
             exchange: Where to.
             routing_key: At most 255 bytes, of any kind.
             body: The body.
             encoded: The properties as they go over the wire, flags first.
-
-        Raises:
-            Closed: RabbitMQ does not take it.
         """
         arguments = b"\0\0" + short_string(exchange.encode()) + short_string(routing_key) + b"\1"
         self._writer.write(
             _frame(_METHOD_FRAME, struct.pack(">I", Basic.Publish.index) + arguments)
         )
         self._writer.write(header_frame(encoded, len(body)))
-        step = _FRAME_MAX - 8
+        step = FRAME_MAX - 8
         for start in range(0, len(body), step):
             self._writer.write(_frame(_BODY_FRAME, body[start : start + step]))
-        await self._expect(Basic.Ack)
+        self._published += 1
+        self._unconfirmed.add(self._published)
+        await self._writer.drain()
+
+    async def confirmed(self) -> None:
+        """Wait until everything published is confirmed.
+
+        Raises:
+            Closed: RabbitMQ does not take it.
+        """
+        while self._unconfirmed:
+            ack = await self._expect(Basic.Ack)
+            tag = ack.delivery_tag or 0
+            if ack.multiple:
+                self._unconfirmed = {each for each in self._unconfirmed if each > tag}
+            self._unconfirmed.discard(tag)
 
     def _say(self, method: Frame, channel: int) -> None:
         self._writer.write(frame.marshal(method, channel))
 
-    async def _expect(self, kind: type[Frame]) -> None:
+    async def _expect(self, kind: type[_Method]) -> _Method:
         async with asyncio.timeout(_SECONDS):
             while True:
                 head = await self._reader.readexactly(7)
@@ -124,7 +153,7 @@ class RawProducer:
                 if isinstance(got, (commands.Connection.Close, commands.Channel.Close)):
                     raise Closed(f"{got.reply_code} {got.reply_text}")
                 if isinstance(got, kind):
-                    return
+                    return got
                 if not isinstance(got, heartbeat.Heartbeat):
                     raise Closed(f"expected {kind.name}, got {got.name}")
 

@@ -60,6 +60,12 @@ class Worker:
         lines = self.log.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
+    def complaints(self) -> list[str]:
+        """Return what it has logged of lost connections and of bugs."""
+        lost = {"session lost", "partition lost", "cannot join"}
+        lines = [line for line in self.lines() if line["event"] in lost or line["level"] == "error"]
+        return [str(line) for line in lines]
+
     def logged(self, event: str) -> bool:
         """Tell whether it has logged an event."""
         return any(line["event"] == event for line in self.lines())
@@ -211,6 +217,10 @@ class Installation:
         worker = Worker(process, log)
         self.workers.append(worker)
         return worker
+
+    def complaints(self) -> list[str]:
+        """Return what its workers have logged of lost connections and of bugs."""
+        return [line for worker in self.workers for line in worker.complaints()]
 
     async def subscribe(self) -> None:
         """Subscribe to all events; needs the topology, so a worker must have started."""

@@ -68,13 +68,6 @@ async def asked(calls: Installation) -> AsyncIterator[tuple[str, list[AbstractIn
     await channel.close()
 
 
-def lost_sessions(calls: Installation) -> list[str]:
-    """Return what the workers logged of lost connections."""
-    lost = ("session lost", "partition lost", "cannot join")
-    lines = [line for worker in calls.workers for line in worker.lines()]
-    return [str(line) for line in lines if line["event"] in lost or line["level"] == "error"]
-
-
 async def test_a_command_whose_properties_cannot_be_decoded_gets_a_400_and_stops_nobody(
     calls: Installation,
 ) -> None:
@@ -93,7 +86,7 @@ async def test_a_command_whose_properties_cannot_be_decoded_gets_a_400_and_stops
             assert dead.headers["reason"] == event.content["reason"]
             assert dead.body == HOLD
     assert (await calls.ask("1", "hold")).content["status"] == 200
-    assert lost_sessions(calls) == []
+    assert calls.complaints() == []
 
 
 async def test_undecodable_properties_of_a_body_that_names_no_call_go_to_the_dead_letters(
@@ -110,7 +103,7 @@ async def test_undecodable_properties_of_a_body_that_names_no_call_go_to_the_dea
         assert calls.dead[-1].headers["original_routing_key"] == r"1\xff" * 127
     await calls.ask("1", "call", **CALL)
     assert len(calls.events) == 1
-    assert lost_sessions(calls) == []
+    assert calls.complaints() == []
 
 
 async def test_odd_properties_are_taken_for_what_they_are(calls: Installation) -> None:
@@ -121,7 +114,7 @@ async def test_odd_properties_are_taken_for_what_they_are(calls: Installation) -
             await producer.publish(calls.names.commands, b"1", HOLD, encoded)
             await calls.until_seen(number)
             assert calls.events[-1].content["status"] == 200, encoded
-    assert lost_sessions(calls) == []
+    assert calls.complaints() == []
 
 
 async def test_rabbitmq_refuses_what_nobody_could_read_past(calls: Installation) -> None:
@@ -151,7 +144,7 @@ async def test_the_largest_bodies_that_rabbitmq_takes_are_answered(calls: Instal
         assert len(dead.body) <= MAX_BODY_BYTES
         assert dead.message_id == f"huge-{number}"
     await calls.ask("1", "call", **CALL)
-    assert lost_sessions(calls) == []
+    assert calls.complaints() == []
 
 
 HOSTILE_IDS = [
@@ -265,7 +258,7 @@ async def test_replies_go_where_they_may_and_nowhere_else(services: Services) ->
         assert neighbour.dead == []
         assert len(calls.dead) == len(forbidden)
         assert len(calls.events) == len(forbidden) + 2
-        assert lost_sessions(calls) == lost_sessions(neighbour) == []
+        assert calls.complaints() == neighbour.complaints() == []
 
 
 async def test_a_command_cannot_steer_its_answer_by_headers(calls: Installation) -> None:

@@ -155,7 +155,7 @@ def without_digits(body: bytes) -> bytes:
     # What has been parsed is not all that was written: of two equal keys it has only the second.
     if not _SUSPICIOUS.search(body):
         return body
-    return to_json(_redacted(document, dials=_DIALS.search(body) is not None))
+    return to_json(_redacted(document, dials=_DIALS.search(body) is not None))[:MAX_BODY_BYTES]
 
 
 def _redacted(document: Any, *, dials: bool) -> Any:
