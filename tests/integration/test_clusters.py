@@ -19,7 +19,6 @@ from deploy.local import (
 )
 from tests.harness import Installation, Worker, eventually, installation
 from tests.integration.test_restarts import COMMANDS, Producer, check, read_journal
-from worker.settings import Settings
 
 #: Producers at a time; each waits for the confirm of a command before it publishes the next.
 PRODUCERS = 4
@@ -29,7 +28,7 @@ PAUSE_SECONDS = 1.0
 
 # A primary tells its client before its replicas have answered: only with WAIT is what a dead
 # primary has confirmed sure to be known to the one that is promoted.
-DURABLE = {"durability": "replica"} if "durability" in Settings.model_fields else {}
+DURABLE = {"durability": "replica"}
 
 # Starting nodes takes the longer the more else runs on the machine.
 pytestmark = pytest.mark.timeout(300)
