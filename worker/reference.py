@@ -80,7 +80,8 @@ def settings() -> str:
 
 def _default(value: object) -> str:
     secret = getattr(value, "get_secret_value", None)
-    return str(secret() if secret else value) or " "
+    shown = secret() if secret else value
+    return " " if shown is None or shown == "" else str(shown)
 
 
 def names() -> str:

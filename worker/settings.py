@@ -2,26 +2,33 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FilePath,
     PositiveFloat,
     PositiveInt,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from schemas.contract import EventNames
+from worker import urls
 from worker.errors import ConfigurationError
 
 PREFIX: Final = "CALL_CONTROL_"
 
 #: Variables under these prefixes are other programs' business (the test suite's).
 _FOREIGN_PREFIXES: Final = (f"{PREFIX}TEST_",)
+
+#: Settings that may stand in a file of their own instead, as secrets are mounted.
+_URLS: Final = ("amqp_url", "redis_url")
 
 
 class LogFormat(StrEnum):
@@ -59,6 +66,21 @@ class Settings(BaseModel):
         SecretStr("redis://127.0.0.1:6379/0"),
         description="Redis: redis://, rediss://, redis+sentinel://host:port,…/name/db or"
         " redis+cluster://host:port,… (with rediss+ for TLS)",
+    )
+    amqp_url_file: FilePath | None = Field(
+        None, description="a file with CALL_CONTROL_AMQP_URL in it, instead of that"
+    )
+    redis_url_file: FilePath | None = Field(
+        None, description="a file with CALL_CONTROL_REDIS_URL in it, instead of that"
+    )
+    ca_file: FilePath | None = Field(
+        None, description="certificates (PEM) of who signs those of RabbitMQ and Redis, for TLS"
+    )
+    certificate_file: FilePath | None = Field(
+        None, description="this client's own certificate (PEM), where the servers ask for one"
+    )
+    key_file: FilePath | None = Field(
+        None, description="its unencrypted key (PEM), if that is in another file"
     )
     namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{0,64}$")] = Field(
         "", description="prefix of every exchange, queue and key, so that installations can share"
@@ -119,6 +141,34 @@ class Settings(BaseModel):
         "info", description="debug, info, warning or error; debug shows phone numbers"
     )
 
+    @field_validator(*_URLS)
+    @classmethod
+    def _ends_its_credentials(cls, url: SecretStr) -> SecretStr:
+        urls.check_credentials(url.get_secret_value())
+        return url
+
+    @field_validator("ca_file")
+    @classmethod
+    def _holds_certificates(cls, ca: Path | None) -> Path | None:
+        if ca is not None:
+            urls.check_ca(ca)
+        return ca
+
+    @model_validator(mode="after")
+    def _files_of_tls_are_in_use(self) -> "Settings":
+        if self.key_file and not self.certificate_file:
+            raise ValueError(f"{PREFIX}KEY_FILE needs {PREFIX}CERTIFICATE_FILE")
+        if self.certificate_file:
+            urls.check_certificate(self.certificate_file, self.key_file)
+        encrypted = any(
+            urls.uses_tls(url.get_secret_value()) for url in (self.amqp_url, self.redis_url)
+        )
+        if (self.ca_file or self.certificate_file) and not encrypted:
+            raise ValueError(
+                f"{PREFIX}CA_FILE and {PREFIX}CERTIFICATE_FILE need a URL with amqps:// or rediss://"
+            )
+        return self
+
     @model_validator(mode="after")
     def _heartbeats_outpace_their_lapse(self) -> "Settings":
         if self.lapse_seconds < 2 * self.heartbeat_seconds:
@@ -129,7 +179,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read the settings.
+        """Read the settings; URLs from their files, and completed by the files of TLS.
 
         Raises:
             ConfigurationError: A variable has a value it cannot have, or an unknown name.
@@ -139,10 +189,34 @@ class Settings(BaseModel):
             for name, value in environment.items()
             if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIXES)
         }
+        values |= _urls_from_files(values)
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
         except ValidationError as error:
             raise ConfigurationError(_explain(error)) from None
+        files = (settings.ca_file, settings.certificate_file, settings.key_file)
+        completed = {
+            name: SecretStr(urls.with_tls_files(getattr(settings, name).get_secret_value(), *files))
+            for name in _URLS
+        }
+        return settings.model_copy(update=completed)
+
+
+def _urls_from_files(values: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for name in _URLS:
+        path = values.get(f"{name}_file")
+        if path is None:
+            continue
+        variable = f"{PREFIX}{name.upper()}"
+        if name in values:
+            raise ConfigurationError(f"{variable} and {variable}_FILE: set one of them")
+        try:
+            found[name] = Path(path).read_text().strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "not a text file"
+            raise ConfigurationError(f"{variable}_FILE: {why}") from None
+    return found
 
 
 def _explain(error: ValidationError) -> str:

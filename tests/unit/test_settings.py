@@ -1,9 +1,14 @@
 """Settings: complete descriptions, and errors that name the variable and never its value."""
 
+import re
+from pathlib import Path
+
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from yarl import URL
 
 from schemas.contract import EventNames
 from worker.errors import ConfigurationError
@@ -22,6 +27,21 @@ def refusal(**variables: str) -> str:
     with pytest.raises(ConfigurationError) as caught:
         settings(**variables)
     return str(caught.value)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> dict[str, str]:
+    """The settings that name the files of a private CA and of its client."""
+    ca = trustme.CA()
+    client = ca.issue_cert("client.example")
+    blobs = {
+        "CA_FILE": ca.cert_pem,
+        "CERTIFICATE_FILE": client.cert_chain_pems[0],
+        "KEY_FILE": client.private_key_pem,
+    }
+    for name, blob in blobs.items():
+        blob.write_to_path(tmp_path / name)
+    return {name: str(tmp_path / name) for name in blobs}
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -152,6 +172,83 @@ def test_an_error_does_not_quote_the_value(name: str) -> None:
     """A password may have been pasted into the wrong variable, or two may be wrong at once."""
     said = refusal(**{name: "hunter2 hunter2"} | {"UNKNOWN": "hunter2 hunter2"})
     assert "hunter2" not in said
+
+
+def test_a_url_may_stand_in_a_file(tmp_path: Path) -> None:
+    """As secrets are mounted; a newline at its end is an editor's."""
+    file = tmp_path / "url"
+    file.write_text("amqps://user:hunter2@rabbit/calls\n")
+    chosen = settings(AMQP_URL_FILE=str(file))
+    assert chosen.amqp_url.get_secret_value() == "amqps://user:hunter2@rabbit/calls"
+    assert "hunter2" not in repr(chosen)
+
+
+@pytest.mark.parametrize("name", ["AMQP_URL", "REDIS_URL"])
+def test_a_url_s_file_that_cannot_be_read_is_an_error_that_names_the_variable(
+    name: str, tmp_path: Path
+) -> None:
+    """Not there, a directory, or not text."""
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    for file, why in (
+        (tmp_path / "missing", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+        (binary, "not a text file"),
+    ):
+        assert refusal(**{f"{name}_FILE": str(file)}) == f"{PREFIX}{name}_FILE: {why}"
+
+
+def test_a_url_and_its_file_together_are_an_error(tmp_path: Path) -> None:
+    """Nobody has to know which of them would win."""
+    file = tmp_path / "url"
+    file.write_text("redis://one")
+    said = refusal(REDIS_URL="redis://other", REDIS_URL_FILE=str(file))
+    assert said == "CALL_CONTROL_REDIS_URL and CALL_CONTROL_REDIS_URL_FILE: set one of them"
+
+
+def test_the_files_of_tls_go_where_connections_are_encrypted(authority: dict[str, str]) -> None:
+    """And what a URL says itself about them stays in force."""
+    chosen = settings(
+        AMQP_URL="amqps://rabbit/?cafile=other.pem", REDIS_URL="redis+cluster://one", **authority
+    )
+    ca, certificate, key = (authority[name] for name in ("CA_FILE", "CERTIFICATE_FILE", "KEY_FILE"))
+    query = URL(chosen.amqp_url.get_secret_value()).query
+    assert query.getall("cafile") == ["other.pem", ca]
+    assert (query["certfile"], query["keyfile"]) == (certificate, key)
+    assert chosen.redis_url.get_secret_value() == "redis+cluster://one"
+    chosen = settings(REDIS_URL="rediss+cluster://one", **authority)
+    query = URL(chosen.redis_url.get_secret_value()).query
+    assert dict(query) == {"ssl_ca_certs": ca, "ssl_certfile": certificate, "ssl_keyfile": key}
+    assert chosen.amqp_url == settings().amqp_url
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"REDIS_URL": "redis://one"}, "CERTIFICATE_FILE need a URL with amqps:// or rediss://"),
+        ({"CERTIFICATE_FILE": None}, "CALL_CONTROL_KEY_FILE needs CALL_CONTROL_CERTIFICATE_FILE"),
+        ({"KEY_FILE": None}, "CALL_CONTROL_CERTIFICATE_FILE: expected a readable certificate"),
+        ({"CERTIFICATE_FILE": "/dev/null"}, "CERTIFICATE_FILE: Path does not point to a file"),
+        ({"CA_FILE": __file__}, "CALL_CONTROL_CA_FILE: Value error, expected a readable file of"),
+        ({"CA_FILE": "/nowhere"}, "CALL_CONTROL_CA_FILE: Path does not point to a file"),
+    ],
+)
+def test_files_of_tls_that_would_not_do_are_errors_at_start(
+    authority: dict[str, str], changed: dict[str, str | None], said: str
+) -> None:
+    """Not at the first connection, in a library's words."""
+    variables = {"REDIS_URL": "rediss://one", **authority, **changed}
+    assert said in refusal(**{name: value for name, value in variables.items() if value})
+
+
+def test_a_delimiter_in_a_password_is_an_error_that_does_not_show_it() -> None:
+    """It would cut the URL short, and the rest would be shown as a host or a port."""
+    for delimiter in "/?#":
+        for name, scheme in (("AMQP_URL", "amqp"), ("REDIS_URL", "rediss+sentinel")):
+            said = refusal(**{name: f"{scheme}://user:12{delimiter}34@host/"})
+            assert said.startswith(f"{PREFIX}{name}: ")
+            assert "percent-encoded" in said
+            assert not {"12", "34"} & set(re.findall(r"\d+", said))
 
 
 def test_settings_do_not_change() -> None:

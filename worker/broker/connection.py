@@ -86,8 +86,9 @@ def _targets(url: str) -> list[URL]:
         credentials, at, hosts = parts.netloc.rpartition("@")
         netlocs = [f"{credentials}{at}{host}" for host in hosts.split(",")]
         targets = [URL(parts._replace(netloc=netloc).geturl()) for netloc in netlocs]
-    except ValueError as error:
-        raise ConfigurationError(f"CALL_CONTROL_AMQP_URL: {error}") from None
+    except ValueError:
+        # What it says may hold the password.
+        raise ConfigurationError("CALL_CONTROL_AMQP_URL: not a URL") from None
     if any(target.scheme not in {"amqp", "amqps"} or not target.host for target in targets):
         raise ConfigurationError("CALL_CONTROL_AMQP_URL: expected amqp:// or amqps:// and a host")
     return targets
@@ -103,9 +104,15 @@ async def _connect(target: URL, name: str) -> AbstractConnection:
     try:
         async with broker_errors("connecting"):
             await connection.connect()
-    except BrokerUnavailable:
+    except BrokerUnavailable as error:
         # aio-pika would close it when it is collected, by then perhaps without a running loop.
         await connection.close()
+        cause = error.__cause__
+        if cause is not None and isinstance(cause.__cause__, asyncio.IncompleteReadError):
+            raise BrokerUnavailable(
+                f"RabbitMQ: {target.host}:{target.port} closes the connection instead of speaking"
+                " AMQP: is it a port for TLS (amqps://)?"
+            ) from None
         raise
     return connection
 

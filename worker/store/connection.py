@@ -1,7 +1,7 @@
 """A Redis client for a URL: one server, a primary behind Sentinel, or a cluster."""
 
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
@@ -19,6 +19,9 @@ SOCKET_TIMEOUT_SECONDS: Final = 2.0
 #: The pipeline and the heartbeat use one connection each; the rest is for the command line.
 _MAX_CONNECTIONS: Final = 8
 
+#: What a URL may say about TLS, as in redis-py.
+_TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+
 _SENTINEL_PORT: Final = 26379
 _REDIS_PORT: Final = 6379
 
@@ -35,7 +38,11 @@ def connect(url: str) -> RedisClient:
     Raises:
         ConfigurationError: The URL is none of these.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # What it says may hold the password.
+        raise ConfigurationError("CALL_CONTROL_REDIS_URL: not a URL") from None
     base, _, kind = parts.scheme.partition("+")
     if base not in {"redis", "rediss"} or kind not in {"", "sentinel", "cluster"}:
         raise ConfigurationError(
@@ -48,9 +55,9 @@ def connect(url: str) -> RedisClient:
     }
     try:
         if kind == "sentinel":
-            return _behind_sentinel(parts, {**options, "ssl": base == "rediss"})
+            return _behind_sentinel(parts, options | _tls(parts))
         if kind == "cluster":
-            return _in_cluster(parts, {**options, "ssl": base == "rediss"})
+            return _in_cluster(parts, options | _tls(parts))
         pool = BlockingConnectionPool.from_url(
             url, max_connections=_MAX_CONNECTIONS, timeout=SOCKET_TIMEOUT_SECONDS, **options
         )
@@ -76,6 +83,13 @@ async def drop_idle_connections(client: RedisClient) -> None:
     """
     if isinstance(client, Redis):
         await client.connection_pool.disconnect(inuse_connections=False)
+
+
+def _tls(parts: SplitResult) -> dict[str, Any]:
+    if not parts.scheme.startswith("rediss"):
+        return {}
+    given = {name: value for name, value in parse_qsl(parts.query) if name in _TLS_FILES}
+    return {"ssl": True, **given}
 
 
 def _credentials(parts: SplitResult) -> dict[str, Any]:
