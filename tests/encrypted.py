@@ -72,7 +72,7 @@ def encrypted_servers(files: Mapping[str, str]) -> Iterator[Encrypted]:
     split = (f"--{line}".replace('"', "").split(" ", 1) for line in options if line)
     port = ("--tls-port", str(redis), "--tls-replication", "no", "--tls-cluster", "no")
     with (
-        rabbitmq_server(config, files) as broker,
+        rabbitmq_server(config, files=files) as broker,
         redis_server(*(word for pair in split for word in pair), *port, files=files) as store,
     ):
         yield Encrypted(amqp, redis, broker.url, store.url)
