@@ -42,12 +42,16 @@ RequestId = Annotated[
     ),
 ]
 
+#: The longest address, in characters. A call's addresses are stored and published with it, and
+#: the properties of a message have to fit one frame, whatever addresses are among them.
+_LONGEST_ADDRESS: Final = 1024
+
 Address = Annotated[
     str,
-    StringConstraints(pattern=ADDRESS_PATTERN),
+    StringConstraints(pattern=ADDRESS_PATTERN, max_length=_LONGEST_ADDRESS),
     Field(
         description="a tel: URI with a global number (RFC 3966), or a sip: or sips: URI"
-        " (RFC 3261) without a password"
+        f" (RFC 3261) without a password, at most {_LONGEST_ADDRESS} characters"
     ),
 ]
 

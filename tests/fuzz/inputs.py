@@ -56,7 +56,8 @@ def _mostly(draw: st.DrawFn, usual: st.SearchStrategy[_T], seldom: st.SearchStra
     return draw(usual if draw(_CHANCES) else seldom)
 
 
-_NAMES: Final = (*CommandName, "unmute", "un-mute")
+#: More of them dial, because of the digits.
+_NAMES: Final = (*CommandName, "unmute", "un-mute", *["dial"] * 5)
 _ODD_NAMES: Final = ("", "park", "HOLD", "dial ", "call_control", "<b>", "x" * 200, "__init__")
 _KEYS: Final = (b'"call_control"', b'"call_control"', b'"call-control"')
 _FIELDS: Final = (
@@ -120,7 +121,21 @@ _CHANGES: Final = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3])
 _CHANGE: Final = st.sampled_from(["drop", "value", "value", "name", "again", "add"])
 _FIELD: Final = st.sampled_from(_FIELDS).map(_json)
 _WRAPPING: Final = st.sampled_from(
-    ["", "", "", "", "", "content", "content", "content", "twice", "list", "beside", "text"]
+    [
+        "",
+        "",
+        "",
+        "",
+        "",
+        "content",
+        "content",
+        "content",
+        "twice",
+        "list",
+        "beside",
+        "text",
+        "hidden",
+    ]
 )
 _PLACE: Final = st.integers(0, 20)
 
@@ -156,6 +171,8 @@ def _documents(draw: st.DrawFn) -> bytes:
         body = _object([(b'"content"', body)])
     if wrapping == "twice":
         body = _object([(b'"content"', body)])
+    if wrapping == "hidden":
+        body = _object([(b'"content"', body), (b'"content"', draw(_VALUES))])
     if wrapping == "list":
         body = b"[" + body + b"]"
     if wrapping == "beside":

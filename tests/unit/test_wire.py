@@ -132,6 +132,7 @@ def test_a_body_may_be_as_long_as_the_contract_says() -> None:
         "sip:[2001:db8::1]:5060",
         "sip:+18164388687@gw.example.com;user=phone",
         "sip:alice%20b;day=tue?x@example.com.",
+        "sip:alice@" + "a" * 1014,
     ],
 )
 def test_addresses_of_every_kind_are_read(address: str) -> None:

@@ -103,6 +103,8 @@ BAD_ADDRESSES = {
     "sips with a password": "sips:alice:secret@example.com",
     "sip with a port too long": "sip:alice@example.com:123456",
     "sip with a space": "sip:alice @example.com",
+    "too long": "sip:alice@" + "a" * 1015,
+    "as long as a body": "tel:+1" + "(" * 60_000,
 }
 
 BAD_DIGITS = {
