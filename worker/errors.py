@@ -7,6 +7,7 @@ CallControlError
 │   └── PartitionMismatch   the partition count in force is another one
 ├── Unavailable             hold what you have, and try again
 │   ├── StoreUnavailable    Redis
+│   ├── StoreRegressed      Redis has lost calls: ``callctl rebuild`` restores them
 │   └── BrokerUnavailable   RabbitMQ
 └── CorruptCall             dead-letter the command; the rest goes on
 """
@@ -38,6 +39,18 @@ class Unavailable(CallControlError):
 
 class StoreUnavailable(Unavailable):
     """Raised when Redis cannot be reached, or refuses to read or write for now."""
+
+
+class StoreRegressed(Unavailable):
+    """Raised when Redis has forgotten what it had confirmed.
+
+    Nothing may be answered from it before somebody has mended it.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"Redis has lost calls: {why}; commands wait until `callctl rebuild` has restored them"
+        )
 
 
 class BrokerUnavailable(Unavailable):

@@ -61,6 +61,11 @@ class Names:
         return f"{self.base}.partitions"
 
     @property
+    def epoch(self) -> str:
+        """The key by which workers know that Redis still is the one they know."""
+        return f"{self.base}.epoch"
+
+    @property
     def probe(self) -> str:
         """The key that a starting worker writes to see whether Redis takes writes."""
         return f"{self.base}.probe"
@@ -68,7 +73,7 @@ class Names:
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys that every installation has, whatever its calls."""
-        return self.workers, self.partition_count, self.probe
+        return self.workers, self.partition_count, self.epoch, self.probe
 
     @property
     def suspect_prefix(self) -> str:

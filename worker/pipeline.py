@@ -7,7 +7,7 @@
 5. wait until Redis has that on disk, or on a replica, if so much is asked for (in the same round
    trip, and a shortfall holds the batch);
 6. publish the events, and wait for their confirms;
-7. acknowledge the commands.
+7. acknowledge the commands, unless Redis has lost anything meanwhile.
 
 A crash before 7 brings the commands back; after 4 their records answer them, with the same events.
 So the unacknowledged command is the outbox, and there is no other.
@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 import structlog
@@ -42,7 +43,6 @@ from worker.outgoing import build
 from worker.store import CallStore, Suspects
 
 _log: Final = structlog.get_logger(__name__)
-_A = TypeVar("_A")
 _T = TypeVar("_T")
 
 #: How often a call that somebody else keeps changing is decided again before its partition counts
@@ -102,6 +102,8 @@ class Pipeline:
 
         Raises:
             StoreUnavailable: Redis has been away for longer than a batch is held.
+            StoreRegressed: Redis has lost calls.
+            Unavailable: They have been restored, and a new session is to begin.
             BrokerUnavailable: The connection is gone; what was taken will be delivered again.
         """
         committed: asyncio.Queue[list[Outcome]] = asyncio.Queue(maxsize=1)
@@ -125,7 +127,7 @@ class Pipeline:
         """Process a delivery while nothing else is under way, so that a crash is its own doing."""
         partition = delivery.subscription.partition
         await committed.join()
-        died = await self._patiently(self.suspects.begin, partition)
+        died = await self._patiently(partial(self.suspects.begin, partition))
         try:
             guilty = died >= _MOST_CRASHES
             if guilty:
@@ -138,7 +140,7 @@ class Pipeline:
             with suppress(StoreUnavailable):
                 await self.suspects.withdraw(partition)
             raise
-        await self._patiently(self.suspects.finish, partition)
+        await self._patiently(partial(self.suspects.finish, partition))
 
     async def commit(self, items: Sequence[Item], decide: Decide) -> list[Outcome]:
         """Load, decide and commit; return the outcomes in the order of the items."""
@@ -149,7 +151,7 @@ class Pipeline:
             if not calls:
                 break
             wanted = {call: {item.record_id for item in of_call} for call, of_call in calls.items()}
-            stored = await self._patiently(self.store.load, wanted)
+            stored = await self._patiently(partial(self.store.load, wanted))
             folded = {
                 call: fold(
                     stored[call],
@@ -162,7 +164,7 @@ class Pipeline:
                 for call, of_call in calls.items()
             }
             changes = [change for change, _ in folded.values() if change is not None]
-            done = await self._patiently(self.store.commit, changes) if changes else []
+            done = await self._patiently(partial(self.store.commit, changes)) if changes else []
             beaten = {
                 change.call.request_id
                 for change, committed in zip(changes, done, strict=True)
@@ -181,6 +183,9 @@ class Pipeline:
             messages, replies = self._messages(outcomes)
             await self.outbox.publish(messages)
             await self.outbox.reply(replies)
+            # What is acknowledged does not come back, so it must be in a journal that is read
+            # after Redis has lost it, or in Redis.
+            await self._patiently(self.store.look)
             await self.inbox.settle(outcome.item.delivery for outcome in outcomes)
             committed.task_done()
 
@@ -193,7 +198,7 @@ class Pipeline:
             replies += copies
         return messages, replies
 
-    async def _patiently(self, step: Callable[[_A], Awaitable[_T]], argument: _A) -> _T:
+    async def _patiently(self, step: Callable[[], Awaitable[_T]]) -> _T:
         """Hold the batch and try again while Redis is away; every step may be repeated."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(StoreUnavailable),
@@ -202,7 +207,7 @@ class Pipeline:
             before_sleep=_log_hold,
             reraise=True,
         )
-        return await retrying(step, argument)
+        return await retrying(step)
 
 
 def _log_hold(state: RetryCallState) -> None:

@@ -100,6 +100,7 @@ def names() -> str:
             [f"`{shown.partition_count}`", "Redis string: the number of partitions in force"],
             [f"`{shown.probe}`", "Redis string: shows for a minute that a worker has started"],
             [f"`{shown.suspect_prefix}00` …", "Redis sets: workers that may crash on a command"],
+            [f"`{shown.epoch}`", "Redis string: tells that Redis has lost nothing"],
         ],
     )
 

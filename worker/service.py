@@ -19,14 +19,15 @@ from worker import health
 from worker.broker import connection as broker
 from worker.broker.inbox import Inbox
 from worker.broker.outbox import Outbox
-from worker.broker.topology import establish, topology
+from worker.broker.topology import establish, is_there, topology
 from worker.broker.watchdog import Watchdog
-from worker.errors import StoreUnavailable, Unavailable
+from worker.errors import StoreRegressed, StoreUnavailable, Unavailable
 from worker.gateways.loopback import decide_and_grant
 from worker.membership import Heartbeat, claim_partition_count, ranking
 from worker.metrics import Metrics
 from worker.names import Names
 from worker.pipeline import Pipeline
+from worker.regression import Watch
 from worker.settings import Settings
 from worker.store import (
     CallStore,
@@ -36,6 +37,7 @@ from worker.store import (
     connect,
     drop_idle_connections,
 )
+from worker.store.epoch import Guard
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -62,6 +64,7 @@ class _Standing:
     beaten_at: float = field(default=float("-inf"))
     blocked: bool = False
     stalled: frozenset[int] = frozenset()
+    regressed: StoreRegressed | None = None
 
 
 class Service:
@@ -79,6 +82,9 @@ class Service:
         self._stop = asyncio.Event()
         self._standing = _Standing()
         self._metrics = Metrics()
+        # Half the time for which any call is kept, so that clocks may jump a good deal.
+        shortest = min(settings.ended_retention_seconds, settings.idle_expiry_seconds)
+        self._guard = Guard(self._names.epoch, remember_seconds=shortest / 2)
         self.http_port: int | None = None
 
     def stop(self) -> None:
@@ -95,7 +101,9 @@ class Service:
         found = []
         if self.stopping:
             found.append("stopping")
-        if not self._standing.joined:
+        if self._standing.regressed is not None:
+            found.append(str(self._standing.regressed))
+        elif not self._standing.joined:
             found.append("not joined: waiting for RabbitMQ and Redis")
         elif time.monotonic() - self._standing.beaten_at > self._settings.lapse_seconds:
             found.append("heartbeat lapsed: Redis does not answer")
@@ -135,7 +143,7 @@ class Service:
             wait=wait_random_exponential(multiplier=0.2, max=_MOST_BACKOFF_SECONDS),
             sleep=self._sleep_unless_stopped,
             stop=lambda _: self._stop.is_set(),
-            before_sleep=_log_retry,
+            before_sleep=self._log_retry,
             reraise=True,
         )
         with suppress(Unavailable):
@@ -147,15 +155,18 @@ class Service:
 
     async def _session(self, redis: RedisClient) -> None:
         settings, names = self._settings, self._names
-        store = CallStore.of(redis, settings)
+        store = CallStore.of(redis, settings, self._guard)
         await claim_partition_count(redis, names.partition_count, settings.partitions)
         await store.verify(names.probe)
         async with AsyncExitStack() as closing:
             consuming = await self._connect(closing, "consuming")
             publishing = await self._connect(closing, "publishing")
+            journal_is_new = not await is_there(publishing, names.journal)
             await establish(
                 publishing, topology(names, settings.partitions, settings.hash_exchange)
             )
+            watch = Watch(publishing, names.journal, redis, store, self._guard, settings)
+            await watch.begin(journal_is_new=journal_is_new)
             inbox = Inbox(
                 consuming,
                 names,
@@ -200,7 +211,8 @@ class Service:
                 # Raised below: what is raised in here comes out as a group again.
                 failure = _first(failures)
             finally:
-                had_joined, self._standing = self._standing.joined, _Standing()
+                had_joined = self._standing.joined
+                self._standing = _Standing(regressed=self._standing.regressed)
                 self._metrics.stalled.set(0)
                 inbox.abort()
                 with suppress(StoreUnavailable):
@@ -209,7 +221,7 @@ class Service:
                 await drop_idle_connections(redis)
                 if not had_joined:
                     raise failure
-                _log.warning("session lost", why=str(failure))
+                self._log_failure("session lost", failure)
 
     async def _connect(self, closing: AsyncExitStack, purpose: str) -> AbstractConnection:
         url = self._settings.amqp_url.get_secret_value()
@@ -231,7 +243,7 @@ class Service:
             # Subscribe first, announce afterwards: when the others step back, somebody is there.
             pipeline.inbox.follow(self._rankings(await heartbeat.others() | {self.name}))
             await pipeline.inbox.in_place()
-            beating = tasks.create_task(self._beat(heartbeat, pipeline.inbox))
+            beating = tasks.create_task(self._beat(heartbeat, pipeline))
             await self._stop.wait()
             beating.cancel()
             await self._drain(heartbeat, pipeline.inbox)
@@ -245,12 +257,17 @@ class Service:
             for partition in range(self._settings.partitions)
         }
 
-    async def _beat(self, heartbeat: Heartbeat, inbox: Inbox) -> None:
-        """Beat, and follow who lives; while Redis is away, the last view holds."""
+    async def _beat(self, heartbeat: Heartbeat, pipeline: Pipeline) -> None:
+        """Beat, and follow who lives; while Redis is away, the last view holds.
+
+        Raises:
+            StoreRegressed: Redis has lost calls, which a worker without commands notices here.
+        """
         workers: frozenset[str] = frozenset()
         rankings: dict[int, tuple[str, ...]] = {}
         while True:
             try:
+                await pipeline.store.look()
                 living = await heartbeat.beat()
             except StoreUnavailable as error:
                 _log.warning("no heartbeat", why=str(error))
@@ -261,9 +278,9 @@ class Service:
                     owned = sum(ranked[0] == self.name for ranked in rankings.values())
                     _log.info("workers changed", workers=len(workers), owned=owned)
             if not self._standing.joined and self.name in workers:
-                self._standing.joined = True
+                self._standing.joined, self._standing.regressed = True, None
                 _log.info("worker joined", worker=self.name)
-            inbox.follow(rankings)
+            pipeline.inbox.follow(rankings)
             await asyncio.sleep(self._settings.heartbeat_seconds)
 
     async def _watch_blocking(self, publishing: AbstractConnection) -> None:
@@ -290,13 +307,19 @@ class Service:
             # Nothing is lost: what is not acknowledged is delivered to another worker.
             _log.warning("grace period over", grace_seconds=self._settings.grace_seconds)
 
+    def _log_retry(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        seconds = state.next_action.sleep if state.next_action else 0.0
+        self._log_failure("cannot join", error, retry_seconds=round(seconds, 2))
+
+    def _log_failure(self, event: str, error: BaseException | None, **more: float) -> None:
+        if isinstance(error, StoreRegressed):
+            self._standing.regressed = error
+            _log.error(event, why=str(error), **more)
+        else:
+            _log.warning(event, why=str(error), **more)
+
 
 def _first(group: BaseExceptionGroup[Unavailable]) -> Unavailable:
     first = group.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-def _log_retry(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    seconds = state.next_action.sleep if state.next_action else 0.0
-    _log.warning("cannot join", why=str(error), retry_seconds=round(seconds, 2))

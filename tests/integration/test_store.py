@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -170,8 +171,9 @@ async def test_calls_are_kept_in_a_single_server(store: CallStore) -> None:
     await check_that_calls_are_kept(store)
 
 
-async def test_calls_are_kept_in_a_cluster() -> None:
-    """``redis+cluster://``: the pipelines of a batch go to the nodes that have its calls."""
+@asynccontextmanager
+async def cluster_node() -> AsyncIterator[RedisClient]:
+    """Yield a client of a cluster of one node."""
     options = ("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
     with redis_server(*options) as node:
         single = connect(node.url)
@@ -182,9 +184,15 @@ async def test_calls_are_kept_in_a_cluster() -> None:
             await asyncio.sleep(0.1)
         await single.aclose()
         cluster = connect(f"redis+cluster://127.0.0.1:{node.port}")
+        yield cluster
+        await close(cluster)
+
+
+async def test_calls_are_kept_in_a_cluster() -> None:
+    """``redis+cluster://``: the pipelines of a batch go to the nodes that have its calls."""
+    async with cluster_node() as cluster:
         await check_that_calls_are_kept(store_in(cluster))
         await check_that_workers_are_seen(cluster)
-        await close(cluster)
 
 
 async def test_calls_are_kept_behind_sentinel() -> None:

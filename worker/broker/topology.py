@@ -198,6 +198,19 @@ async def declare(connection: AbstractConnection, wanted: Topology) -> None:
     await _each(connection, [binding.declare for binding in wanted.bindings])
 
 
+async def is_there(connection: AbstractConnection, queue: str) -> bool:
+    """Tell whether a queue exists.
+
+    Raises:
+        BrokerUnavailable: The connection is gone, or the queue cannot be reached for now.
+    """
+    try:
+        await _each(connection, [Queue(queue, {}).find])
+    except TopologyMismatch:
+        return False
+    return True
+
+
 async def remove(connection: AbstractConnection, unwanted: Topology) -> None:
     """Delete a topology with all that is in it.
 

@@ -12,7 +12,15 @@ from rich.console import Console
 
 from schemas.contract import CommandName
 from worker import logs
-from worker.cli import declaring, demonstration, publishing, serving, showing, watching
+from worker.cli import (
+    declaring,
+    demonstration,
+    publishing,
+    rebuilding,
+    serving,
+    showing,
+    watching,
+)
 from worker.errors import CallControlError
 from worker.settings import Settings
 
@@ -107,6 +115,18 @@ def show(request_id: RequestIdArgument) -> None:
 def apply() -> None:
     """Declare what is missing; a difference is an error that names it."""
     _run(declaring.apply)
+
+
+@app.command()
+def rebuild(
+    *,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Restore nothing: go on with what is there.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print lines of JSON.")] = False,
+) -> None:
+    """Restore Redis from the journal after it has lost calls; workers wait for it."""
+    _run(partial(rebuilding.rebuild, accept_loss, as_json))
 
 
 def main() -> None:

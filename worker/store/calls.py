@@ -8,7 +8,7 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from worker.core.call import Call, State
-from worker.errors import CorruptCall, StoreUnavailable
+from worker.errors import CorruptCall, StoreRegressed, StoreUnavailable
 from worker.names import Names
 from worker.settings import Durability, Settings
 from worker.store.codec import (
@@ -21,12 +21,13 @@ from worker.store.codec import (
 )
 from worker.store.connection import RedisClient
 from worker.store.durability import Barrier
+from worker.store.epoch import Guard
 from worker.store.errors import translated_errors
 
 _COMMIT: Final = files("worker.store").joinpath("commit.lua").read_text()
 
 #: The error prefix of a key that holds another type than a hash (Redis documentation, "Errors").
-_WRONG_TYPE: Final = "WRONGTYPE"
+WRONG_TYPE: Final = "WRONGTYPE"
 
 #: How long the key that a verification writes is kept, in milliseconds.
 _PROBE_MS: Final = 60_000
@@ -67,6 +68,7 @@ class CallStore:
         ended_retention_seconds: How long a call is kept that is over, or never was.
         idle_expiry_seconds: How long a live call is kept after its last change.
         durability: What a commit waits for.
+        guard: Notices that calls were lost; None where none are committed.
     """
 
     def __init__(
@@ -77,15 +79,17 @@ class CallStore:
         ended_retention_seconds: int,
         idle_expiry_seconds: int,
         durability: Durability = Durability.SERVER,
+        guard: Guard | None = None,
     ) -> None:
         self._redis = redis
         self._prefix = prefix
         self._barrier = Barrier(durability)
         self._ended_ms = ended_retention_seconds * 1000
         self._idle_ms = idle_expiry_seconds * 1000
+        self._guard = guard
 
     @classmethod
-    def of(cls, redis: RedisClient, settings: Settings) -> "CallStore":
+    def of(cls, redis: RedisClient, settings: Settings, guard: Guard | None = None) -> "CallStore":
         """Return the calls of an installation."""
         return cls(
             redis,
@@ -93,6 +97,7 @@ class CallStore:
             ended_retention_seconds=settings.ended_retention_seconds,
             idle_expiry_seconds=settings.idle_expiry_seconds,
             durability=settings.durability,
+            guard=guard,
         )
 
     @property
@@ -103,6 +108,10 @@ class CallStore:
         its records are relied on, and that waits for all that was written before it.
         """
         return bool(self._barrier)
+
+    def kept_ms(self, call: Call) -> int:
+        """Return how long a call is kept after its last change, in milliseconds."""
+        return self._ended_ms if call.state in _FINISHED else self._idle_ms
 
     def key(self, request_id: str) -> str:
         """Return the key of a call's hash."""
@@ -116,18 +125,48 @@ class CallStore:
         The cost does not depend on how long a call's history is.
 
         Raises:
+            StoreRegressed: Redis has lost calls.
+            Unavailable: Redis has been rebuilt: begin a new session.
             StoreUnavailable: Redis did not answer, or not with all of it.
         """
+        guard = self._guard
         asked = [(request_id, list(ids)) for request_id, ids in wanted.items()]
         with translated_errors():
             pipeline = self._redis.pipeline(transaction=False)
             for request_id, ids in asked:
                 pipeline.hmget(self.key(request_id), [*CALL_FIELDS, *map(record_field, ids)])
+            if guard is not None:
+                # Last: a Redis that is the one it was now, was it when the calls were loaded.
+                pipeline.get(guard.key)
             answers = await pipeline.execute(raise_on_error=False)
-        return {
+        if guard is not None:
+            guard.check(_unless_error(answers.pop()))
+        stored = {
             request_id: _stored(request_id, ids, answer)
             for (request_id, ids), answer in zip(asked, answers, strict=True)
         }
+        if guard is not None:
+            await self._compare(guard, stored)
+        return stored
+
+    async def _compare(self, guard: Guard, loaded: Mapping[str, StoredCall | CorruptCall]) -> None:
+        for request_id, stored in loaded.items():
+            if isinstance(stored, CorruptCall):
+                guard.forget(request_id)
+            elif guard.set_back(request_id, stored.call.sequence):
+                await guard.condemn(self._redis)
+                raise StoreRegressed(f"call {request_id} is in an earlier state")
+
+    async def look(self) -> None:
+        """Make sure that Redis is still the one it was.
+
+        Raises:
+            StoreRegressed: Redis has lost calls.
+            Unavailable: Redis has been rebuilt: begin a new session.
+            StoreUnavailable: Redis did not answer.
+        """
+        if self._guard is not None:
+            await self._guard.look(self._redis)
 
     async def commit(self, changes: Sequence[Change]) -> list[bool]:
         """Commit calls; each is committed whole, or not at all.
@@ -150,11 +189,13 @@ class CallStore:
             self._barrier.append(self._redis, pipeline, keys)
             options = self._barrier.options(self._redis)
             answers = await pipeline.execute(raise_on_error=False, **options)
-        for answer in answers[: len(changes)]:
-            if isinstance(answer, Exception):
-                raise StoreUnavailable(str(answer)) from answer
+        done = [_unless_error(answer) == 1 for answer in answers[: len(changes)]]
         self._barrier.check(answers[len(changes) :])
-        return [answer == 1 for answer in answers[: len(changes)]]
+        if self._guard is not None:
+            for change, committed in zip(changes, done, strict=True):
+                if committed:
+                    self._guard.committed(change.call.request_id, change.call.sequence)
+        return done
 
     async def verify(self, key: str) -> None:
         """Make sure that Redis takes writes, and makes them as safe as is asked for.
@@ -170,8 +211,7 @@ class CallStore:
             pipeline.set(key, b"", px=_PROBE_MS)
             self._barrier.append(self._redis, pipeline, [key])
             written, *barriers = await pipeline.execute(raise_on_error=False)
-        if isinstance(written, Exception):
-            raise StoreUnavailable(f"Redis: {written}") from written
+        _unless_error(written)
         self._barrier.check(barriers)
 
     async def history(self, request_id: str) -> tuple[Call, list[tuple[str, Record]]] | None:
@@ -191,7 +231,7 @@ class CallStore:
 
     def _arguments(self, change: Change) -> Iterator[str | bytes | int]:
         yield change.version
-        yield self._ended_ms if change.call.state in _FINISHED else self._idle_ms
+        yield self.kept_ms(change.call)
         for name, value in encode_call(change.call, change.version + 1).items():
             yield name
             yield value
@@ -201,13 +241,18 @@ class CallStore:
 
 
 def _stored(request_id: str, ids: Sequence[str], answer: Any) -> StoredCall | CorruptCall:
-    if isinstance(answer, ResponseError) and _WRONG_TYPE in str(answer):
+    if isinstance(answer, ResponseError) and WRONG_TYPE in str(answer):
         return CorruptCall(f"the key of call {request_id} holds something else")
-    if isinstance(answer, Exception):
-        raise StoreUnavailable(str(answer)) from answer
+    values = _unless_error(answer)
     try:
-        call, version = decode_call(request_id, answer[: len(CALL_FIELDS)])
+        call, version = decode_call(request_id, values[: len(CALL_FIELDS)])
     except CorruptCall as error:
         return error
-    found = zip(ids, answer[len(CALL_FIELDS) :], strict=True)
+    found = zip(ids, values[len(CALL_FIELDS) :], strict=True)
     return StoredCall(call, version, {id_: value for id_, value in found if value is not None})
+
+
+def _unless_error(answer: Any) -> Any:
+    if isinstance(answer, Exception):
+        raise StoreUnavailable(str(answer)) from answer
+    return answer

@@ -1,0 +1,250 @@
+"""The guard against a Redis that has lost calls: what it notices, and what it does not mind."""
+
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from deploy.local import Services, redis_server
+from tests.integration.test_store import cluster_node
+from worker.core.call import Call, State
+from worker.errors import StoreRegressed, Unavailable
+from worker.store import CallStore, Change, RedisClient, StoredCall, close, connect
+from worker.store import epoch as epochs
+from worker.store.epoch import Epoch, Guard, read_epoch, write_epoch
+from worker.store.restoring import Restoration, Written, restore
+
+KEPT_SECONDS = 3600
+NOW_MS = 4_000_000_000_000
+CONNECTED = Call("1", state=State.CONNECTED, origin="tel:+1", destination="tel:+2", sequence=3)
+
+
+@pytest.fixture
+async def redis(services: Services) -> AsyncIterator[RedisClient]:
+    """A client as the worker makes it."""
+    client = connect(services.redis_url)
+    yield client
+    await close(client)
+
+
+@pytest.fixture
+async def guard(redis: RedisClient) -> Guard:
+    """A guard whose first epoch has begun."""
+    return await begun(redis)
+
+
+async def begun(redis: RedisClient, remember_seconds: float = 60) -> Guard:
+    """Return a guard of a namespace of its own, in its first epoch."""
+    made = Guard(f"test-{secrets.token_hex(6)}.epoch", remember_seconds=remember_seconds)
+    assert await made.begin(redis) is None
+    await made.found(redis)
+    assert await made.begin(redis) is not None
+    return made
+
+
+def store_of(redis: RedisClient, guard: Guard) -> CallStore:
+    """Return the calls that a guard watches over."""
+    return CallStore(
+        redis,
+        prefix=f"{guard.key}:",
+        ended_retention_seconds=KEPT_SECONDS,
+        idle_expiry_seconds=KEPT_SECONDS,
+        guard=guard,
+    )
+
+
+async def check_that_a_loss_is_noticed_and_mended(redis: RedisClient) -> None:
+    """Commit, lose, notice, restore, go on: on every kind of Redis."""
+    guard = await begun(redis)
+    store = store_of(redis, guard)
+    calls = [Call(f"call-{n}", state=State.CONNECTED, sequence=2) for n in range(20)]
+    assert all(await store.commit([Change(call, 0) for call in calls]))
+    for call in calls:
+        await redis.delete(store.key(call.request_id))
+    with pytest.raises(StoreRegressed, match="in an earlier state"):
+        await store.load({call.request_id: () for call in calls})
+    with pytest.raises(StoreRegressed):
+        await guard.look(redis)
+    with pytest.raises(StoreRegressed):
+        await guard.begin(redis)
+
+    restorations = [Restoration(call, NOW_MS, {"#m1": (2, "value")}) for call in calls]
+    assert (
+        await restore(redis, store, restorations, 1000) == [Written(changed=True, records=1)] * 20
+    )
+    await write_epoch(redis, guard.key, Epoch.beginning_at(7))
+    assert await guard.begin(redis) == await read_epoch(redis, guard.key)
+    loaded = await store.load({call.request_id: ["m1"] for call in calls})
+    for call in calls:
+        assert loaded[call.request_id] == StoredCall(call, 1000, {"m1": b"value"})
+
+
+async def test_a_loss_is_noticed_in_a_single_server(redis: RedisClient) -> None:
+    """``redis://``."""
+    await check_that_a_loss_is_noticed_and_mended(redis)
+
+
+async def test_a_loss_is_noticed_in_a_cluster() -> None:
+    """``redis+cluster://``: the epoch is a key on one node, the calls are on all."""
+    async with cluster_node() as cluster:
+        await check_that_a_loss_is_noticed_and_mended(cluster)
+
+
+async def test_an_epoch_that_is_missing_is_a_loss_only_to_who_knew_it(
+    redis: RedisClient, guard: Guard
+) -> None:
+    """A new worker cannot tell, and asks the journal."""
+    await redis.delete(guard.key)
+    with pytest.raises(StoreRegressed, match="emptied or replaced"):
+        await guard.look(redis)
+    with pytest.raises(StoreRegressed, match="emptied or replaced"):
+        await guard.begin(redis)
+    assert await Guard(guard.key, remember_seconds=60).begin(redis) is None
+
+
+@pytest.mark.parametrize("value", [b"", b"nonsense", b"-1 x", b"\xff"])
+async def test_a_foreign_value_is_no_epoch(redis: RedisClient, guard: Guard, value: bytes) -> None:
+    """Whoever wrote it, Redis cannot be trusted."""
+    await redis.set(guard.key, value)
+    with pytest.raises(StoreRegressed):
+        await guard.look(redis)
+    with pytest.raises(StoreRegressed):
+        await guard.begin(redis)
+
+
+async def test_two_workers_found_one_epoch(redis: RedisClient, guard: Guard) -> None:
+    """The first one's; the second takes it up."""
+    epoch = await read_epoch(redis, guard.key)
+    other = Guard(guard.key, remember_seconds=60)
+    await other.found(redis)
+    assert await other.begin(redis) == epoch
+    await guard.look(redis)
+
+
+async def test_a_new_epoch_ends_the_session_and_is_no_loss(
+    redis: RedisClient, guard: Guard
+) -> None:
+    """Somebody has mended Redis; what was remembered of it counts no more."""
+    store = store_of(redis, guard)
+    assert await store.commit([Change(CONNECTED, 0)]) == [True]
+    await redis.delete(store.key("1"))
+    await write_epoch(redis, guard.key, Epoch.beginning_at(0))
+    with pytest.raises(Unavailable) as caught:
+        await guard.look(redis)
+    assert not isinstance(caught.value, StoreRegressed)
+    await guard.begin(redis)
+    loaded = await store.load({"1": ()})
+    assert loaded["1"] == StoredCall(Call("1"), 0, {})
+
+
+async def test_an_earlier_epoch_is_a_loss_to_all(redis: RedisClient, guard: Guard) -> None:
+    """Somebody has restored a backup from before the last rebuild."""
+    backup = await redis.get(guard.key)
+    assert backup is not None
+    await write_epoch(redis, guard.key, Epoch.beginning_at(100))
+    await guard.begin(redis)
+    await redis.set(guard.key, backup)
+    with pytest.raises(StoreRegressed):
+        await guard.look(redis)
+    with pytest.raises(StoreRegressed, match="earlier epoch"):
+        await guard.begin(redis)
+    with pytest.raises(StoreRegressed):
+        await Guard(guard.key, remember_seconds=60).begin(redis)
+
+
+async def test_what_has_been_mended_is_not_condemned_for_what_was_before(
+    redis: RedisClient, guard: Guard
+) -> None:
+    """A worker that notices late must not undo the operator's word."""
+    mended = Epoch.beginning_at(5)
+    await write_epoch(redis, guard.key, mended)
+    await guard.condemn(redis)
+    assert await read_epoch(redis, guard.key) == mended
+
+
+async def test_a_call_is_remembered_for_a_while_only(redis: RedisClient) -> None:
+    """Another worker may have ended it, and then it has expired."""
+    guard = await begun(redis, remember_seconds=0)
+    store = store_of(redis, guard)
+    assert await store.commit([Change(CONNECTED, 0)]) == [True]
+    await redis.delete(store.key("1"))
+    assert (await store.load({"1": ()}))["1"] == StoredCall(Call("1"), 0, {})
+
+
+async def test_a_call_that_cannot_be_read_is_forgotten(redis: RedisClient, guard: Guard) -> None:
+    """Its key will be deleted, which is no loss."""
+    store = store_of(redis, guard)
+    assert await store.commit([Change(CONNECTED, 0)]) == [True]
+    await redis.hset(store.key("1"), "state", "flying")
+    await store.load({"1": ()})
+    await redis.delete(store.key("1"))
+    assert (await store.load({"1": ()}))["1"] == StoredCall(Call("1"), 0, {})
+
+
+async def test_a_commit_that_failed_is_not_remembered(redis: RedisClient, guard: Guard) -> None:
+    """Whoever was faster may have left the call at a lower sequence."""
+    store = store_of(redis, guard)
+    assert await store.commit([Change(CONNECTED, 5)]) == [False]
+    await store.load({"1": ()})
+
+
+async def test_only_the_latest_calls_are_remembered(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's memory does not grow with the calls it has seen."""
+    monkeypatch.setattr(epochs, "_MOST_REMEMBERED", 2)
+    for request_id in ("first", "second", "first", "third"):
+        guard.committed(request_id, 5)
+    assert not guard.set_back("second", 1)
+    assert guard.set_back("first", 4)
+    assert guard.set_back("third", 4)
+    assert not guard.set_back("third", 5)
+    assert not guard.set_back("never heard of", 0)
+
+
+async def test_a_restored_call_is_never_older_than_what_is_there(
+    redis: RedisClient, guard: Guard
+) -> None:
+    """A newer state stays with its records, and gets those it lacks; its version rises."""
+    store = store_of(redis, guard)
+    assert await store.commit([Change(CONNECTED, 0, {"m3": b"3"})]) == [True]
+    older = Call("1", state=State.DIALING, sequence=2)
+    restoration = Restoration(older, NOW_MS, {"#m2": (2, "2"), "#m3": (2, "older")})
+    assert await restore(redis, store, [restoration], 1000) == [Written(changed=True, records=1)]
+    stored = (await store.load({"1": ["m2", "m3"]}))["1"]
+    assert stored == StoredCall(CONNECTED, 1000, {"m2": b"2", "m3": b"3"})
+    assert await restore(redis, store, [restoration], 1000) == [Written(changed=False, records=0)]
+    assert (await store.load({"1": ()}))["1"] == StoredCall(CONNECTED, 1000, {})
+
+
+async def test_a_restored_call_replaces_what_is_older_whatever_its_version(
+    redis: RedisClient, guard: Guard
+) -> None:
+    """Records that share an id included: the latest of them is the one."""
+    store = store_of(redis, guard)
+    old = Call("1", state=State.DIALING, origin="tel:+9", sequence=1)
+    assert await store.commit([Change(old, 0, {"~same": b"1"})]) == [True]
+    await redis.hset(store.key("1"), "version", 5000)
+    restoration = Restoration(CONNECTED, NOW_MS, {"#~same": (3, "3")})
+    assert await restore(redis, store, [restoration], 1000) == [Written(changed=False, records=0)]
+    stored = (await store.load({"1": ["~same"]}))["1"]
+    assert stored == StoredCall(CONNECTED, 5001, {"~same": b"3"})
+
+
+async def test_a_call_whose_time_is_over_is_not_restored(redis: RedisClient, guard: Guard) -> None:
+    """And what is there of it in an earlier state goes."""
+    store = store_of(redis, guard)
+    assert await store.commit([Change(Call("1", state=State.CONNECTED, sequence=1), 0)]) == [True]
+    await restore(redis, store, [Restoration(CONNECTED, 1_000)], 1000)
+    assert await redis.exists(store.key("1")) == 0
+
+
+async def test_redis_that_refuses_to_write_is_unavailable() -> None:
+    """A rebuild holds on, and goes on where it was."""
+    with redis_server("--maxmemory", "100kb") as full:
+        client = connect(full.url)
+        guard = Guard("epoch", remember_seconds=60)
+        store = store_of(client, guard)
+        with pytest.raises(Unavailable, match="maxmemory"):
+            await restore(client, store, [Restoration(CONNECTED, NOW_MS)], 1000)
+        await close(client)

@@ -1,0 +1,66 @@
+"""``callctl rebuild``."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from pydantic_core import to_json
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from worker import rebuild as rebuilding
+from worker.settings import Settings
+
+#: Seconds between lines where there is no terminal for a bar.
+_LINE_SECONDS = 5.0
+
+
+async def rebuild(accept_loss: bool, as_json: bool, settings: Settings) -> int:  # noqa: FBT001 - options of a command
+    """Restore Redis from the journal, and say what was restored.
+
+    Raises:
+        ConfigurationError: There is no journal.
+        BrokerUnavailable: RabbitMQ cannot be reached.
+        StoreUnavailable: Redis cannot be reached.
+    """
+    console = Console(highlight=False)
+    started = time.monotonic()
+    with _progress(console, as_json=as_json) as progress:
+        report = await rebuilding.rebuild(settings, progress, accept_loss=accept_loss)
+    seconds = round(time.monotonic() - started, 2)
+    if as_json:
+        print(to_json({**asdict(report), "seconds": seconds}).decode())  # noqa: T201 - one line, however wide
+        return 0
+    console.print(f"read      {report.events} events in {seconds:.1f} s")
+    console.print(f"restored  {report.calls} calls, {report.records} records")
+    console.print(f"expired   {report.expired} events of calls that are not kept any more")
+    if report.unreadable:
+        console.print(f"skipped   {report.unreadable} that cannot be read", style="yellow")
+    console.print(
+        "workers   go on with what Redis holds now"
+        if report.new_epoch
+        else "workers   have nothing to wait for: Redis has lost nothing"
+    )
+    return 0
+
+
+@contextmanager
+def _progress(console: Console, *, as_json: bool) -> Iterator[rebuilding.Progress]:
+    """Yield what shows how far it has come: a bar on a terminal, else a line now and then."""
+    if as_json or not console.is_terminal:
+        said = time.monotonic()
+
+        def line(read: int, there_are: int) -> None:
+            nonlocal said
+            if time.monotonic() - said > _LINE_SECONDS:
+                said = time.monotonic()
+                text = f"read {read} of about {there_are} events"
+                print(to_json({"read": read, "of": there_are}).decode() if as_json else text)  # noqa: T201 - see above
+
+        yield line
+        return
+    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("reading", total=None)
+        yield lambda read, there_are: bars.update(task, completed=read, total=there_are)

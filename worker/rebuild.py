@@ -1,0 +1,222 @@
+"""Restore Redis from the journal: what it has lost comes back, what it has stays.
+
+Each event carries its message's record and in it the call as that message left it, so any event
+can be restored by itself, in any order, and more than once. The rest is the workers' doing: from
+the moment in which Redis loses something none of them acknowledges a command (``Guard``). So a
+command whose event is in the journal finds its record again, and any other comes back, is decided
+on the same state, and has the same outcome.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aio_pika.abc import AbstractConnection
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from schemas.events import Request
+from schemas.wire import RECORD_HEADER, RECORD_ID_HEADER
+from worker.broker import connection as broker
+from worker.broker.journal import Entry, Reader, read_journal
+from worker.broker.topology import is_there
+from worker.core.call import Call
+from worker.errors import BrokerUnavailable, ConfigurationError, CorruptCall, StoreUnavailable
+from worker.names import Names
+from worker.settings import Settings
+from worker.store import CallStore, RedisClient, close, connect
+from worker.store.codec import Record, decode_record, record_field
+from worker.store.epoch import Epoch, read_epoch, write_epoch
+from worker.store.restoring import Restoration, restore
+
+#: Entries that are restored in one round trip, at most.
+_CHUNK: Final = 2000
+
+#: How often reading may be interrupted: by a lost connection, or by a server that is starting.
+_ATTEMPTS: Final = 10
+
+#: How long the journal may take for its next entry before its last one, in seconds.
+_STALL_SECONDS: Final = 30.0
+
+#: The journal's end is where it is silent for so long, in seconds, …
+_QUIET_SECONDS: Final = 1.0
+
+#: … or what is behind it when its last chunk has been read for so long, in seconds: workers go on.
+_TAIL_SECONDS: Final = 10.0
+
+
+@dataclass(slots=True)
+class Report:
+    """What has been done.
+
+    Attributes:
+        events: Events read, copies included.
+        calls: Calls that were missing, or in an earlier state.
+        records: Records that were missing.
+        expired: Events of calls that are not kept any more.
+        unreadable: Events without a record that can be read, and calls whose key holds something
+            else.
+        new_epoch: Whether workers were told to go on; there is no need to when nothing was lost.
+    """
+
+    events: int = 0
+    calls: int = 0
+    records: int = 0
+    expired: int = 0
+    unreadable: int = 0
+    new_epoch: bool = False
+
+
+#: Called with the number of entries that have been read and of those that there are, about.
+Progress = Callable[[int, int], None]
+
+
+async def rebuild(settings: Settings, progress: Progress, *, accept_loss: bool = False) -> Report:
+    """Restore what Redis lacks, and begin a new epoch if it lacked anything.
+
+    Args:
+        settings: The installation's settings.
+        progress: Told how far it has come.
+        accept_loss: Restore nothing: begin a new epoch with what Redis holds.
+
+    Raises:
+        ConfigurationError: There is no journal.
+        BrokerUnavailable: RabbitMQ cannot be reached, or was lost too often.
+        StoreUnavailable: Redis cannot be reached, or refuses to write.
+    """
+    redis = connect(settings.redis_url.get_secret_value())
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type((BrokerUnavailable, StoreUnavailable)),
+        wait=wait_random_exponential(multiplier=0.2, max=5.0),
+        stop=stop_after_attempt(_ATTEMPTS),
+        reraise=True,
+    )
+    try:
+        rebuilding = _Rebuilding(redis, settings, progress)
+        await retrying(rebuilding.read, accept_loss=accept_loss)
+        await retrying(rebuilding.finish, accept_loss=accept_loss)
+    finally:
+        await close(redis)
+    return rebuilding.report
+
+
+class _Rebuilding:
+    """How far it has come, from connection to connection."""
+
+    def __init__(self, redis: RedisClient, settings: Settings, progress: Progress) -> None:
+        self.report = Report()
+        self._redis = redis
+        self._settings = settings
+        self._names = Names(settings.namespace)
+        self._store = CallStore.of(redis, settings)
+        self._progress = progress
+        self._first: int | None = None
+        self._next: int | None = None
+        # Milliseconds are more than any count of commits.
+        self._version = time.time_ns() // 1_000_000
+        self._longest_seconds = max(settings.ended_retention_seconds, settings.idle_expiry_seconds)
+
+    async def read(self, *, accept_loss: bool) -> None:
+        """Read the journal to its end, and restore what is in it."""
+        url = self._settings.amqp_url.get_secret_value()
+        connection = await broker.connect(url, "callctl rebuild")
+        try:
+            if not await is_there(connection, self._names.journal):
+                raise ConfigurationError(
+                    f"there is no journal {self._names.journal}: has a worker ever run?"
+                )
+            last = await self._last_chunk(connection)
+            start: int | str = "last" if accept_loss else "first"
+            if self._next is not None:
+                start = self._next
+            async with read_journal(connection, self._names.journal, start) as reader:
+                await self._read(reader, last, restoring=not accept_loss)
+        finally:
+            await broker.close(connection)
+
+    async def _last_chunk(self, connection: AbstractConnection) -> int | None:
+        async with read_journal(connection, self._names.journal, "last") as reader:
+            entries = await reader.take(1, _QUIET_SECONDS)
+        return entries[0].offset if entries else None
+
+    async def _read(self, reader: Reader, last: int | None, *, restoring: bool) -> None:
+        end: float | None = None
+        while end is None or time.monotonic() < end:
+            at_end = last is None or (self._next is not None and self._next > last)
+            if at_end and end is None:
+                end = time.monotonic() + _TAIL_SECONDS
+            entries = await reader.take(_CHUNK, _QUIET_SECONDS if at_end else _STALL_SECONDS)
+            if not entries:
+                if at_end:
+                    return
+                raise BrokerUnavailable("RabbitMQ: the journal stands still")
+            if restoring:
+                await self._restore(entries)
+            if self._first is None:
+                self._first = entries[0].offset
+            self._next = entries[-1].offset + 1
+            self._progress(self._next - self._first, max(last or 0, self._next) - self._first)
+
+    async def _restore(self, entries: Sequence[Entry]) -> None:
+        found: dict[str, Restoration] = {}
+        now = time.time()
+        expired = unreadable = 0
+        for entry in entries:
+            if entry.at is not None and entry.at.timestamp() + self._longest_seconds < now:
+                expired += 1
+            elif not collect(entry, found):
+                unreadable += 1
+        for each in found.values():
+            if each.at + self._store.kept_ms(each.call) <= now * 1000:
+                # It goes all the same: Redis may have it in an earlier state, which is kept longer.
+                expired += len(each.records)
+                each.records.clear()
+        done = await restore(self._redis, self._store, [*found.values()], self._version)
+        for each, written in zip(found.values(), done, strict=True):
+            if written is None:
+                unreadable += 1
+            elif each.records:
+                self.report.calls += written.changed
+                self.report.records += written.records
+        self.report.events += len(entries)
+        self.report.expired += expired
+        self.report.unreadable += unreadable
+
+    async def finish(self, *, accept_loss: bool) -> None:
+        """Begin a new epoch where there is a reason to."""
+        in_force = await read_epoch(self._redis, self._names.epoch)
+        changed = bool(self.report.calls or self.report.records)
+        if in_force is None or changed or accept_loss:
+            begun = Epoch.beginning_at(self._next or 0)
+            await write_epoch(self._redis, self._names.epoch, begun)
+            self.report.new_epoch = True
+
+
+def collect(entry: Entry, found: dict[str, Restoration]) -> bool:
+    """Add what an event says of its call; return whether it says anything that can be read."""
+    record_id = entry.text(RECORD_ID_HEADER)
+    value = entry.text(RECORD_HEADER)
+    record = _read_record(entry.request_id, record_id, value)
+    if record is None:
+        return False
+    each = found.setdefault(entry.request_id, Restoration(Call(entry.request_id), 0))
+    sequence, name = record.call.sequence, record_field(record_id)
+    # Of copies the first one counts; the others differ in nothing.
+    if name not in each.records or sequence > each.records[name][0]:
+        each.records[name] = sequence, value
+    if sequence > each.call.sequence:
+        each.call, each.at = record.call, record.at
+    return True
+
+
+def _read_record(request_id: str, record_id: str, value: str) -> Record | None:
+    try:
+        record = decode_record(value.encode(), request_id, Request(record_id))
+    except CorruptCall:
+        return None
+    return record if request_id and record_id and record.call.sequence else None
