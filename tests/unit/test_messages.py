@@ -22,6 +22,7 @@ from worker.names import Names
 
 NAMES = Names()
 AT = 1_760_000_000_999
+SENT = datetime(2025, 10, 1, tzinfo=UTC)
 PIN = "5309817264"
 
 
@@ -154,6 +155,8 @@ def test_a_dead_letter_says_what_it_was_and_why_it_is_here() -> None:
         correlation_id="c-1",
         content_type="application/json",
         reply_to="answers",
+        timestamp=SENT,
+        headers={"traceparent": "00-trace", "CC": ["elsewhere"]},
     )
     letter = dead_letter(broken, 400, "Bad Request: call_control: …", AT, NAMES)
     properties = letter.properties
@@ -166,10 +169,26 @@ def test_a_dead_letter_says_what_it_was_and_why_it_is_here() -> None:
         "original_routing_key": CALL_ID,
         "original_queue": "call_control.commands.07",
         "failed_at": datetime(2025, 10, 9, 8, 53, 20, tzinfo=UTC),
+        "first_failed_at": datetime(2025, 10, 9, 8, 53, 20, tzinfo=UTC),
+        "redacted": False,
+        "traceparent": "00-trace",
     }
     assert (properties.message_id, properties.correlation_id) == ("m1", "c-1")
+    assert properties.timestamp == SENT
     assert (properties.content_type, properties.reply_to) == ("application/json", "answers")
     assert (properties.delivery_mode, properties.app_id) == (2, "call-control-worker")
+
+
+def test_a_command_that_failed_before_keeps_the_time_of_its_first_failure() -> None:
+    """As long as that is a time; whatever else a producer puts there is not kept."""
+    again = delivery(body(), headers={"first_failed_at": SENT, "traceparent": 7})
+    headers = dead_letter(again, 400, "Bad Request", AT, NAMES).properties.headers or {}
+    assert headers["first_failed_at"] == SENT
+    assert headers["failed_at"] == datetime(2025, 10, 9, 8, 53, 20, tzinfo=UTC)
+    assert "traceparent" not in headers
+    odd = delivery(body(), headers={"first_failed_at": "yesterday"})
+    headers = dead_letter(odd, 400, "Bad Request", AT, NAMES).properties.headers or {}
+    assert headers["first_failed_at"] == headers["failed_at"]
 
 
 def test_a_dead_letter_has_no_digits() -> None:
@@ -181,6 +200,7 @@ def test_a_dead_letter_has_no_digits() -> None:
         "call_control": "dial",
         "digits": "(redacted)",
     }
+    assert (letter.properties.headers or {})["redacted"] is True
 
 
 def test_a_body_without_digits_is_kept_to_the_byte() -> None:

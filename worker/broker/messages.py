@@ -20,8 +20,12 @@ from worker.names import Names, is_ours
 
 APP_ID: Final = "call-control-worker"
 
-_PERSISTENT: Final = 2
 _DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
+#: The delivery mode of what survives a restart of RabbitMQ.
+PERSISTENT: Final = 2
+
+#: The header that tells when a command failed first, over all its replays.
+FIRST_FAILED_AT: Final = "first_failed_at"
 
 _MENTION: Final = re.compile(rb"digit", re.IGNORECASE)
 _DIALS: Final = re.compile(rb'"dial"|\\u', re.IGNORECASE)
@@ -71,7 +75,7 @@ def event_message(
             app_id=APP_ID,
             content_type="application/json",
             correlation_id=event.answers.correlation_id if event.answers else None,
-            delivery_mode=_PERSISTENT,
+            delivery_mode=PERSISTENT,
             headers=dict(event_headers(event, record)),
             message_id=event.message_id,
             message_type=event.name.value,
@@ -109,34 +113,46 @@ def dead_letter(delivery: Delivery, status: int, reason: str, at: int, names: Na
     """Return a message as a dead letter: what it was, where it was, and why it is here.
 
     Its body is the original one, but without digits and not longer than a body may be. Of its
-    headers it has none: RabbitMQ would route by ``CC`` and ``BCC`` among them.
+    headers it has only those that ``kept_headers`` returns: RabbitMQ would route by ``CC`` and
+    ``BCC`` among them.
     """
     original = delivery.properties
     reply_to = original.reply_to
+    body = without_digits(delivery.body)
     headers: dict[str, FieldValue] = {
+        FIRST_FAILED_AT: _timestamp(at),
+        **kept_headers(original.headers or {}),
         "status": status,
         "reason": reason,
         "original_exchange": delivery.exchange,
         "original_routing_key": delivery.routing_key,
         "original_queue": names.partition(delivery.subscription.partition),
         "failed_at": _timestamp(at),
+        "redacted": body != delivery.body,
     }
     return Outgoing(
         exchange=names.dead_letters,
         routing_key=delivery.routing_key[:SHORT_STRING_BYTES],
-        body=without_digits(delivery.body),
+        body=body,
         properties=_Encoded(
             app_id=APP_ID,
             content_type=original.content_type,
             correlation_id=original.correlation_id,
-            delivery_mode=_PERSISTENT,
+            delivery_mode=PERSISTENT,
             headers=headers,
             message_id=original.message_id or secrets.token_hex(16),
             reply_to=reply_to if reply_to and is_reply_queue(reply_to) else None,
-            timestamp=_timestamp(at),
+            timestamp=original.timestamp,
         ),
         order=names.dead_letters,
     )
+
+
+def kept_headers(headers: Mapping[str, FieldValue]) -> dict[str, FieldValue]:
+    """Return those of a command's headers that it keeps as a dead letter, and when replayed."""
+    kinds = {"traceparent": str, FIRST_FAILED_AT: datetime}
+    kept = {name: headers.get(name) for name in kinds}
+    return {name: value for name, value in kept.items() if isinstance(value, kinds[name])}
 
 
 def without_digits(body: bytes) -> bytes:
