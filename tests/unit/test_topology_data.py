@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.broker.topology import Binding, Exchange, Queue, topology
+from worker.broker.topology import Arguments, Binding, Exchange, Queue, topology
 from worker.names import Names, is_ours
 
 #: What may stand in CALL_CONTROL_NAMESPACE.
@@ -69,8 +69,9 @@ def test_every_event_goes_into_the_journal() -> None:
 
 
 def test_dead_letters_are_kept() -> None:
-    """In a queue that survives a node, with no limit that would drop one."""
-    assert Queue("call_control.dead_letters", {"x-queue-type": "quorum"}) in WHOLE.queues
+    """In a queue that survives a node, with no limit that would drop one, however often seen."""
+    arguments: Arguments = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}
+    assert Queue("call_control.dead_letters", arguments) in WHOLE.queues
     assert Binding("call_control.dead_letters", "call_control.dead_letters", "") in WHOLE.bindings
 
 

@@ -21,6 +21,11 @@ from worker.settings import HashExchange
 #: their cause never gets that far, because workers find it out and answer it.
 DELIVERY_LIMIT: Final = 1000
 
+#: How often a dead letter may be looked at. Each look counts as a delivery; from RabbitMQ 4.0 on,
+#: a queue that names no limit drops a message after twenty, and one without any limit puts what is
+#: handed back behind all the rest.
+DEAD_LETTER_DELIVERY_LIMIT: Final = 1_000_000_000
+
 #: Commands and bytes that may wait in one partition; beyond that a publish is refused by a nack,
 #: so that the producer knows.
 PARTITION_MESSAGES: Final = 100_000
@@ -135,7 +140,10 @@ def topology(
     partition_queues = [names.partition(number) for number in range(partitions)]
     return Topology(
         queues=(
-            Queue(names.dead_letters, {"x-queue-type": "quorum"}),
+            Queue(
+                names.dead_letters,
+                {"x-queue-type": "quorum", "x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT},
+            ),
             Queue(
                 names.journal,
                 {
