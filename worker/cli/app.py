@@ -13,6 +13,7 @@ from rich.console import Console
 from schemas.contract import CommandName
 from worker import logs
 from worker.cli import (
+    dead,
     declaring,
     demonstration,
     publishing,
@@ -21,6 +22,7 @@ from worker.cli import (
     showing,
     watching,
 )
+from worker.cli.selection import Selection, narrowed
 from worker.errors import CallControlError
 from worker.settings import Settings
 
@@ -30,11 +32,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-topology = typer.Typer(help="What the installation has at RabbitMQ.", no_args_is_help=True)
-app.add_typer(topology, name="topology")
+_topology = typer.Typer(help="What the installation has at RabbitMQ.", no_args_is_help=True)
+app.add_typer(_topology, name="topology")
+
+_dead = typer.Typer(help="Look at dead letters, replay them, drop them.", no_args_is_help=True)
+app.add_typer(_dead, name="dead")
 
 RequestIdArgument = Annotated[str, typer.Argument(help="The call.", metavar="REQUEST_ID")]
 Address = Annotated[str | None, typer.Option(help="A tel: or sip: address.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Ids as listed, beginnings of them, or the message_ids of commands.", metavar="[ID]..."
+    ),
+]
+Reason = Annotated[str | None, typer.Option(help="Only those with this in status or reason.")]
+OfCall = Annotated[str | None, typer.Option(help="Only those of this call.")]
+Since = Annotated[
+    str | None, typer.Option(help="Only those that failed since: 10m, 2h, 7d, or an ISO 8601 time.")
+]
+All = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def _run(command: Callable[[Settings], Coroutine[Any, Any, int]]) -> None:
@@ -111,7 +129,7 @@ def show(request_id: RequestIdArgument) -> None:
     _run(partial(showing.show, request_id))
 
 
-@topology.command()
+@_topology.command()
 def apply() -> None:
     """Declare what is missing; a difference is an error that names it."""
     _run(declaring.apply)
@@ -127,6 +145,66 @@ def rebuild(
 ) -> None:
     """Restore Redis from the journal after it has lost calls; workers wait for it."""
     _run(partial(rebuilding.rebuild, accept_loss, as_json))
+
+
+@_dead.command("list")
+def list_dead(
+    ids: Ids = None,
+    reason: Reason = None,
+    call: OfCall = None,
+    since: Since = None,
+    *,
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1)] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List dead letters, oldest first. Exits with 1 when there are none."""
+    _run(
+        lambda settings: dead.list_letters(
+            Selection.of(ids, reason, call, since), limit, settings, as_json=as_json
+        )
+    )
+
+
+@_dead.command("show")
+def show_dead(ids: Annotated[list[str], typer.Argument(metavar="ID...")]) -> None:
+    """Show all that dead letters say, as JSON; digits are replaced."""
+    _run(partial(dead.show, Selection(tuple(ids))))
+
+
+@_dead.command("replay")
+def replay_dead(
+    ids: Ids = None,
+    reason: Reason = None,
+    call: OfCall = None,
+    since: Since = None,
+    *,
+    everything: All = False,
+    yes: Yes = False,
+) -> None:
+    """Publish dead letters again as the commands they were, and remove them."""
+    _run(
+        lambda settings: dead.replay(
+            narrowed(ids, reason, call, since, everything=everything), settings, yes=yes
+        )
+    )
+
+
+@_dead.command("drop")
+def drop_dead(
+    ids: Ids = None,
+    reason: Reason = None,
+    call: OfCall = None,
+    since: Since = None,
+    *,
+    everything: All = False,
+    yes: Yes = False,
+) -> None:
+    """Remove dead letters for good."""
+    _run(
+        lambda settings: dead.drop(
+            narrowed(ids, reason, call, since, everything=everything), settings, yes=yes
+        )
+    )
 
 
 def main() -> None:

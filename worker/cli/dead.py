@@ -1,0 +1,211 @@
+"""``callctl dead``: look at dead letters, replay them, drop them."""
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import typer
+from pydantic_core import to_json
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from worker.broker.browsing import DeadLetterQueue, open_dead_letters
+from worker.broker.deadletters import DeadLetter
+from worker.cli.selection import Chosen, Selection
+from worker.settings import Settings
+
+_MALFORMED: Final = 400
+_BUG: Final = 500
+
+#: What is done with a page of chosen dead letters; returns with how many it was.
+_Act = Callable[[DeadLetterQueue, Sequence[DeadLetter]], Awaitable[int]]
+
+
+async def list_letters(
+    selection: Selection, limit: int, settings: Settings, *, as_json: bool
+) -> int:
+    """Print dead letters, oldest first; return 1 when there are none.
+
+    Raises:
+        BrokerUnavailable: RabbitMQ cannot be reached, or somebody else has the dead letters.
+        ConfigurationError: There is no queue of dead letters, or an id is ambiguous.
+    """
+    table = Table("id", "failed first", "reason", "call", "queue", "message_id")
+    table.columns[0].no_wrap = True
+    chosen = Chosen(selection)
+    async with open_dead_letters(settings) as queue:
+        async for letter in _each(queue):
+            if not chosen.add(letter):
+                continue
+            if chosen.total > limit:
+                _say(f"only the first {limit} of those in question; --limit shows more")
+                break
+            if as_json:
+                typer.echo(to_json(letter.summary()))
+            else:
+                table.add_row(*map(_plain, _row(letter)))
+    if chosen.total and not as_json:
+        Console(highlight=False).print(table)
+    return 0 if _found(chosen, queue) else 1
+
+
+def _row(letter: DeadLetter) -> tuple[str, ...]:
+    at = letter.first_failed_at
+    return (
+        letter.id,
+        f"{at.astimezone():%Y-%m-%d %H:%M:%S}" if at else "",
+        letter.cause,
+        letter.call,
+        letter.queue or "",
+        letter.message_id or "",
+    )
+
+
+def _plain(text: str) -> Text:
+    """Return a text that is no markup and does nothing to a terminal: producers choose some."""
+    return Text("".join(char if char.isprintable() else "?" for char in text))
+
+
+async def show(selection: Selection, settings: Settings) -> int:
+    """Print everything dead letters say, but no digits, as JSON; return 1 when one is not there.
+
+    Raises:
+        BrokerUnavailable: RabbitMQ cannot be reached, or somebody else has the dead letters.
+        ConfigurationError: There is no queue of dead letters, or an id is ambiguous.
+    """
+    chosen = Chosen(selection)
+    console = Console()
+    async with open_dead_letters(settings) as queue:
+        async for letter in _each(queue):
+            if chosen.add(letter):
+                console.print_json(to_json(letter.details(), inf_nan_mode="null").decode())
+    return 0 if _found(chosen, queue) else 1
+
+
+async def replay(selection: Selection, settings: Settings, *, yes: bool) -> int:
+    """Publish dead letters as the commands they were; return 1 when not all of it was possible.
+
+    Raises:
+        BrokerUnavailable: RabbitMQ cannot be reached, or somebody else has the dead letters.
+        ConfigurationError: There is no queue of dead letters, or an id is ambiguous.
+    """
+    chosen = await _choose(selection, settings)
+    _warn(chosen)
+    return await _act_on(chosen, "replay", "replayed", _replay, settings, yes=yes)
+
+
+async def _replay(queue: DeadLetterQueue, letters: Sequence[DeadLetter]) -> int:
+    replayed = 0
+    for letter in letters:
+        obstacle = letter.obstacle or await queue.replay(letter)
+        if obstacle is None:
+            replayed += 1
+        else:
+            _say(f"not replayed: {letter.id}: {obstacle}")
+    return replayed
+
+
+def _warn(chosen: Chosen) -> None:
+    malformed, bugs = chosen.statuses[_MALFORMED], chosen.statuses[_BUG]
+    if malformed:
+        _say(f"{malformed} are malformed, and will be again: they come back")
+    if bugs:
+        _say(
+            f"{bugs} were answered with 500: while that is on record, it is the answer again,"
+            " and they come back"
+        )
+    if chosen.obstacles:
+        _say(f"{chosen.obstacles} cannot be replayed")
+
+
+async def drop(selection: Selection, settings: Settings, *, yes: bool) -> int:
+    """Remove dead letters for good; return 1 when one is not there.
+
+    Raises:
+        BrokerUnavailable: RabbitMQ cannot be reached, or somebody else has the dead letters.
+        ConfigurationError: There is no queue of dead letters, or an id is ambiguous.
+    """
+    chosen = await _choose(selection, settings)
+    return await _act_on(chosen, "drop", "dropped", _drop, settings, yes=yes)
+
+
+async def _drop(queue: DeadLetterQueue, letters: Sequence[DeadLetter]) -> int:
+    await queue.remove(letters)
+    return len(letters)
+
+
+async def _each(queue: DeadLetterQueue) -> AsyncIterator[DeadLetter]:
+    async for page in queue.pages():
+        for letter in page:
+            yield letter
+
+
+async def _choose(selection: Selection, settings: Settings) -> Chosen:
+    chosen = Chosen(selection)
+    async with open_dead_letters(settings) as queue:
+        with _progress("reading", queue.count) as advance:
+            async for page in queue.pages():
+                for letter in page:
+                    chosen.add(letter)
+                advance(len(page))
+    _found(chosen, queue)
+    return chosen
+
+
+def _found(chosen: Chosen, queue: DeadLetterQueue) -> bool:
+    """Say what of a selection is not there; tell whether all of it is."""
+    for text in chosen.missing:
+        _say(f"no dead letter is called {text}")
+    if not chosen.total and not chosen.missing:
+        _say(f"none of {queue.count} dead letters fits" if queue.count else "no dead letters")
+    return bool(chosen.total) and not chosen.missing
+
+
+async def _act_on(
+    chosen: Chosen, verb: str, done: str, act: _Act, settings: Settings, *, yes: bool
+) -> int:
+    """Ask, act on what was chosen, and say what was done; return the exit code.
+
+    Nothing is kept from the others while somebody thinks the answer over. So they may have acted
+    meanwhile on what is then not there any more.
+    """
+    if not chosen.total or not _agreed(f"{verb} {chosen.total} dead letters?", chosen, yes=yes):
+        return 1
+    met = acted = 0
+    async with open_dead_letters(settings) as queue:
+        with _progress(verb, chosen.total) as advance:
+            async for page in queue.pages():
+                letters = [letter for letter in page if letter.id in chosen.copies]
+                acted += await act(queue, letters)
+                met += len(letters)
+                advance(len(letters))
+                if met >= chosen.total:
+                    break
+    if met < chosen.total:
+        _say(f"{chosen.total - met} were not there any more")
+    Console(highlight=False).print(f"{done} {acted}")
+    return 0 if acted == chosen.total and not chosen.missing else 1
+
+
+def _agreed(question: str, chosen: Chosen, *, yes: bool) -> bool:
+    if yes or chosen.total == 1:
+        return True
+    if not sys.stdin.isatty():
+        _say(f"{question} Without a terminal to ask on, that needs --yes")
+        return False
+    return typer.confirm(question, err=True)
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, highlight=False).print(_plain(text), soft_wrap=True)
