@@ -20,8 +20,10 @@ from deploy.local import (
 from tests.harness import Installation, Worker, eventually, installation
 from tests.integration.test_restarts import COMMANDS, Producer, check, read_journal
 
-#: Producers at a time; each waits for the confirm of a command before it publishes the next.
+#: Producers at a time, and seconds that each lets pass between two commands: what they publish
+#: can be processed meanwhile, so that no backlog hides what a fault costs.
 PRODUCERS = 4
+INTERVAL_SECONDS = 0.02
 
 #: Seconds of traffic before and after what is done to a cluster.
 PAUSE_SECONDS = 1.0
@@ -82,6 +84,7 @@ async def traffic(calls: Installation) -> AsyncIterator[list[Producer]]:
         while not over.is_set():
             for name in COMMANDS:
                 await producer.publish(f"call-{prefix}-{number}", name)
+                await asyncio.sleep(INTERVAL_SECONDS)
             number += 1
 
     async with asyncio.TaskGroup() as tasks:
