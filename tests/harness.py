@@ -103,10 +103,13 @@ class Worker:
 
     async def joined(self) -> "Worker":
         """Wait until it has joined."""
-        await eventually(
-            lambda: self.logged("worker joined") or self.process.returncode is not None,
-            f"worker joins; its log: {self.log.read_text()[-2000:]}",
-        )
+        try:
+            await eventually(
+                lambda: self.logged("worker joined") or self.process.returncode is not None,
+                "worker joins",
+            )
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its log: {self.log.read_text()[-2000:]}") from None
         assert self.process.returncode is None, self.log.read_text()[-3000:]
         return self
 
