@@ -20,6 +20,7 @@ from tests.integration.test_store import check_that_calls_are_kept
 from worker.membership import Heartbeat, claim_partition_count
 from worker.names import Names
 from worker.store import CallStore, close, connect
+from worker.store.suspects import Suspects
 
 USERS = (ROOT / "deploy" / "redis" / "users.acl").read_text()
 PASSWORD = secrets.token_hex(8)
@@ -53,7 +54,10 @@ async def worker(server: RedisProcess) -> AsyncIterator[Any]:
 
 
 async def test_a_worker_can_do_all_its_work(services: Services, server: RedisProcess) -> None:
-    """Share partitions, answer, recognise a copy, be shown, drain; in a namespace of its own."""
+    """Share partitions, answer, wait for the disk, be shown, drain, restore calls from the journal.
+
+    In a namespace of its own.
+    """
     url = url_of(server, "call_control.admin")
     async with installation(replace(services, redis_url=url, redis=None)) as calls:
         # As deploy/redis/README.md tells people to make them for a namespace.
@@ -61,7 +65,9 @@ async def test_a_worker_can_do_all_its_work(services: Services, server: RedisPro
         for line in users().replace("call_control", calls.names.base).splitlines():
             await admin.execute_command("ACL", "SETUSER", *line.split()[1:])
         calls.environment["CALL_CONTROL_REDIS_URL"] = url_of(server, f"{calls.names.base}.worker")
-        workers = await calls.start(2)
+        version = (await admin.info("server"))["redis_version"]
+        waits = tuple(map(int, version.split(".")[:2])) >= (7, 2)
+        workers = await calls.start(2, durability="aof" if waits else "server")
         await calls.subscribe()
         body = {"call_control": "accept", "request_id": "1", "endpoint": "tel:+18166623395"}
         for copies in (1, 2):
@@ -76,6 +82,19 @@ async def test_a_worker_can_do_all_its_work(services: Services, server: RedisPro
         assert await calls.redis.zcard(calls.names.workers) == 0
         for each in workers:
             assert [line for line in each.lines() if line["level"] != "info"] == []
+        await calls.redis.delete(f"{calls.names.call_prefix}1")
+        code, output, errors = await callctl(calls, "rebuild")
+        assert code == 0, output + errors
+        assert await calls.redis.exists(f"{calls.names.call_prefix}1")
+
+
+async def test_a_worker_can_note_suspects_and_forget_them(worker: Redis) -> None:
+    """Their keys are the only ones it may delete."""
+    suspects = Suspects(worker, prefix=Names().suspect_prefix, worker="a")
+    assert await suspects.begin(0) == 0
+    await suspects.withdraw(0)
+    assert await suspects.begin(0) == 0
+    await suspects.finish(0)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +116,9 @@ async def test_a_worker_can_do_all_its_work(services: Services, server: RedisPro
         "EVAL return(redis.call('GET','other')) 0",
         "EVAL return(redis.call('DEL',KEYS[1])) 1 call_control:1",
         "DEL call_control:1",
+        "DEL call_control.workers",
+        "UNLINK call_control:1",
+        "EXPIRE other 1",
         "RENAME call_control:1 call_control:2",
         "SCRIPT FLUSH",
         "ACL LIST",
