@@ -339,7 +339,7 @@ async def installation(services: Services, **settings: Any) -> AsyncIterator[Ins
         "log_format": "json",
         **settings,
     }
-    connection = await aio_pika.connect(services.amqp_url)
+    connection = await broker.connect(services.amqp_url, "tests")
     with tempfile.TemporaryDirectory() as directory:
         made = Installation(
             services=services,

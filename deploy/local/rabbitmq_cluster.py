@@ -85,8 +85,6 @@ class RabbitMQCluster:
         self._epmd.start()
         for node in self.nodes:
             node.begin()
-        for node in self.nodes:
-            node.wait()
         self._wait_whole()
 
     def discard(self) -> None:
@@ -148,6 +146,9 @@ class RabbitMQCluster:
         return [each for each in self.nodes if each is not node]
 
     def _wait_whole(self) -> None:
+        # First what costs nothing to ask.
+        for node in self.nodes:
+            node.wait()
         first = self.nodes[0]
         whole = _WHOLE.format(peers=_atoms(self.nodes))
         if not wait_until(lambda: "true" in first.ctl("eval", whole), _FORMING_TIMEOUT):

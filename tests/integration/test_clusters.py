@@ -1,7 +1,7 @@
 """Workers on clusters that lose a node, are cut apart, and are restarted under traffic."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -59,18 +59,19 @@ def shards() -> Iterator[RedisCluster]:
 
 @pytest.fixture
 async def spread(services: Services, brokers: RabbitMQCluster) -> AsyncIterator[Installation]:
-    """An installation with a worker on each RabbitMQ node, and its producers on the first."""
-    first = brokers.nodes[0]
-    on_first = replace(services, amqp_url=first.url, management_url=None, rabbitmq=first)
-    async with installation(on_first) as made:
-        await start_workers(made, [node.url for node in brokers.nodes])
+    """An installation whose workers and producers know all RabbitMQ nodes, and are on any."""
+    on_cluster = replace(services, amqp_url=brokers.url, management_url=None, rabbitmq=None)
+    async with installation(on_cluster) as made:
+        await start_workers(made)
         yield made
 
 
-async def start_workers(calls: Installation, nodes: Sequence[str] = ()) -> None:
-    """Start three workers, one after the other, each on a node of its own if some are given."""
-    for url in nodes or [calls.services.amqp_url] * 3:
-        await calls.start(amqp_url=url)
+async def start_workers(calls: Installation) -> None:
+    """Start three workers, with patience: the nodes need the machine too."""
+    workers = [await calls.spawn() for _ in range(3)]
+    await eventually(
+        lambda: all(worker.logged("worker joined") for worker in workers), "workers join", 90
+    )
 
 
 @asynccontextmanager
@@ -135,11 +136,7 @@ async def test_the_node_that_leads_a_partition_is_killed(
     """Others lead its partitions; nothing confirmed is lost, and the order is kept."""
     partitions = {spread.names.partition(number) for number in range(spread.settings.partitions)}
     leaders = await asyncio.to_thread(brokers.leaders)
-    victim = next(
-        node
-        for queue, node in leaders.items()
-        if queue in partitions and node is not brokers.nodes[0]
-    )
+    victim = leaders[spread.names.partition(0)]
     async with traffic(spread) as producers:
         await meanwhile(producers, victim.kill)
         leaders = await asyncio.to_thread(brokers.leaders)
