@@ -1,11 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-docker test-versions lint docs format lock clean
+.PHONY: help setup demo run test chaos test-docker test-versions lint docs format lock clean
 
 PYTHON ?= python3
 PY := .venv/bin/python
 DEMO ?= .venv/bin/callctl demo
 WORKER ?= .venv/bin/callctl worker
 ARGS ?=
+MINUTES ?= 5
 
 VERSIONS ?= bookworm forky valkey
 VERSION_TESTS := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, \
@@ -28,6 +29,10 @@ run: setup ## Run a worker against RabbitMQ and Redis of its own
 
 test: setup ## Run all tests (ARGS="-k word" to select)
 	$(PY) -m pytest $(ARGS)
+
+chaos: setup ## Break everything under load for MINUTES, and fuzz (ARGS="--seed 7 --only Redis" to select)
+	$(PY) -m tests.chaos --minutes $(MINUTES) $(ARGS)
+	$(PY) -m tests.fuzz
 
 test-docker: setup ## Run what starts servers, and the demo, in containers (engine started if none answers)
 	CALL_CONTROL_SERVICES=docker $(PY) -m deploy.local engine -- sh -euc '\

@@ -31,11 +31,12 @@ class Kind(StrEnum):
     UNRECORDED = "event that the journal misses"
     STATE = "final state is not what the events lead to"
     CRASH = "worker that ended by itself"
+    STALL = "no recovery in time"
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One breach, with the call in which it is found (or the worker)."""
+    """One breach, with the call in which it is found (or the worker, or the fault)."""
 
     kind: Kind
     where: str

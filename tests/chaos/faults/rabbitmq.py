@@ -1,0 +1,77 @@
+"""RabbitMQ restarted, killed, out of memory; connections and queues that fail."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from tests.chaos.target import Target, fault
+from worker.broker.connection import broker_errors, close, connect, open_channel
+
+_COMPONENT: Final = "RabbitMQ"
+
+#: RabbitMQ's own default since 4.0.
+_WATERMARK: Final = "0.6"
+
+
+@fault(_COMPONENT, "restarted")
+async def restarted(target: Target) -> AsyncIterator[None]:
+    """Stopped cleanly and started."""
+    await asyncio.to_thread(target.rabbitmq.stop)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(target.rabbitmq.start)
+
+
+@fault(_COMPONENT, "killed")
+async def killed(target: Target) -> AsyncIterator[None]:
+    """SIGKILL, and started."""
+    await asyncio.to_thread(target.rabbitmq.kill)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(target.rabbitmq.start)
+
+
+@fault(_COMPONENT, "memory alarm for 5 s", lasting=5)
+async def memory_alarm(target: Target) -> AsyncIterator[None]:
+    """Publishers are blocked, the workers' too."""
+    await _set_watermark(target, "0.00001")
+    try:
+        yield
+    finally:
+        await _set_watermark(target, _WATERMARK)
+
+
+async def _set_watermark(target: Target, fraction: str) -> None:
+    await asyncio.to_thread(target.rabbitmq.ctl, "set_vm_memory_high_watermark", fraction)
+
+
+@fault(_COMPONENT, "one connection half open", lasting=12, felt_from="fault")
+async def half_open(target: Target) -> AsyncIterator[None]:
+    """Nothing passes on it any more, and nobody is told."""
+    link = target.random.choice(target.amqp_proxy.links)
+    async with target.amqp_proxy.half_open(link):
+        yield
+
+
+@fault(_COMPONENT, "a subscriber's queue full for 4 s", lasting=4)
+async def subscriber_full(target: Target) -> AsyncIterator[None]:
+    """Events are refused, against the advice to subscribers, until the queue is deleted."""
+    names = target.installation.names
+    full = f"{names.events}.full"
+    connection = await connect(target.installation.services.amqp_url, "full subscriber")
+    try:
+        channel = await open_channel(connection)
+        async with broker_errors("filling a queue"):
+            await channel.queue_declare(
+                full, arguments={"x-max-length": 10, "x-overflow": "reject-publish"}
+            )
+            await channel.queue_bind(full, names.events, "#")
+        try:
+            yield
+        finally:
+            async with broker_errors("deleting a queue"):
+                await channel.queue_delete(full)
+    finally:
+        await close(connection)

@@ -1,0 +1,213 @@
+"""Workers, and a supervisor that starts another whenever one ends.
+
+They are forked from a process that has loaded the worker's modules already: a worker is there in
+tenths of a second, so that hundreds can be killed in minutes. Otherwise they are what
+``callctl worker`` is, each a process of its own, with the hooks of ``tests.saboteur`` in it.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from ctypes import c_double, c_int
+from multiprocessing import connection
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.sharedctypes import RawValue
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from tests import saboteur
+from tests.harness import eventually
+from worker.cli.app import app
+
+_FORKING: Final = multiprocessing.get_context("forkserver")
+
+#: Seconds between the end of a worker and the next: a supervisor's own reaction.
+_RESPAWN_SECONDS: Final = 0.05
+
+#: Seconds that a worker told to stop may take; its own grace period is 20.
+_STOP_SECONDS: Final = 60.0
+
+#: Seconds until a worker has joined, on a busy machine.
+_JOIN_SECONDS: Final = 60.0
+
+_JOINED: Final = '"worker joined"'
+
+
+class Worker:
+    """One worker process.
+
+    Attributes:
+        process: The process.
+        log: Its log.
+        told_to_end: Whether its end was asked for.
+    """
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        self.told_to_end = False
+        self._doom = RawValue(c_int, -1)
+        self._clock = RawValue(c_double, 0.0)
+        self.process: ForkServerProcess = _FORKING.Process(
+            target=_work, args=(dict(environment), log, self._doom, self._clock), daemon=True
+        )
+
+    def start(self) -> None:
+        """Start it."""
+        self.log.touch()
+        self.process.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.exitcode is None
+
+    @property
+    def joined(self) -> bool:
+        """Whether it has joined."""
+        return _JOINED in self.log.read_text()
+
+    @property
+    def killed_at(self) -> str | None:
+        """The step it was killed at, if it was."""
+        *_, last = self.log.read_text().splitlines() or [""]
+        head, words, step = last.partition(saboteur.LAST_WORDS)
+        return step if words and not head else None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, to this process or to nobody."""
+        if self.running and self.process.pid is not None:
+            os.kill(self.process.pid, number)
+
+    def doom(self, step: str) -> None:
+        """Let it be killed when it gets to a step of the pipeline."""
+        self.told_to_end = True
+        self._doom.value = saboteur.STEPS.index(step)
+
+    def set_clock(self, offset_seconds: float) -> None:
+        """Let its clock be off."""
+        self._clock.value = offset_seconds
+
+
+class Fleet:
+    """A number of workers, kept up.
+
+    Args:
+        environment: Their environment.
+        directory: Where their logs go.
+        random: Chooses victims.
+    """
+
+    def __init__(self, environment: Mapping[str, str], directory: Path, random: Random) -> None:
+        self.workers: list[Worker] = []
+        #: How many workers died at each step of the pipeline.
+        self.killed_at: Counter[str] = Counter()
+        #: The workers that ended without being told to, with the end of their logs.
+        self.crashes: list[tuple[str, str]] = []
+        self._environment = environment
+        self._directory = directory
+        self._random = random
+        self._stopping = False
+        self._started = 0
+        self._loop = asyncio.get_running_loop()
+
+    async def start(self, count: int) -> None:
+        """Start workers, and return when they have joined."""
+        _FORKING.set_forkserver_preload(["tests.saboteur"])
+        for _ in range(count):
+            self._spawn()
+        await self.whole()
+
+    async def whole(self) -> None:
+        """Wait until all workers have joined."""
+        await eventually(
+            lambda: all(worker.running and worker.joined for worker in self.workers),
+            "all workers join",
+            _JOIN_SECONDS,
+        )
+
+    def any(self) -> Worker:
+        """Return some worker that runs and has joined, or just any."""
+        joined = [worker for worker in self.workers if worker.running and worker.joined]
+        return self._random.choice(joined or self.workers)
+
+    async def killed(self, worker: Worker) -> None:
+        """End a worker with SIGKILL."""
+        worker.told_to_end = True
+        worker.send(signal.SIGKILL)
+        await self.ended(worker)
+
+    async def ended(self, worker: Worker) -> None:
+        """Wait until a worker has ended."""
+        await eventually(lambda: not worker.running, "a worker ends", _STOP_SECONDS)
+
+    async def replace_by_sigterm(self, worker: Worker) -> None:
+        """Stop a worker cleanly, and wait for its successor."""
+        worker.told_to_end = True
+        worker.send(signal.SIGTERM)
+        await self.ended(worker)
+        if worker.process.exitcode != 0:
+            self._note_crash(worker)
+        await eventually(lambda: worker not in self.workers, "a successor starts")
+        await self.whole()
+
+    async def stop(self) -> None:
+        """End all workers."""
+        self._stopping = True
+        for worker in self.workers:
+            await self.killed(worker)
+
+    def _spawn(self) -> None:
+        worker = Worker(self._environment, self._directory / f"worker-{self._started}.log")
+        self._started += 1
+        worker.start()
+        self.workers.append(worker)
+        self._loop.add_reader(worker.process.sentinel, self._on_end, worker)
+
+    def _on_end(self, worker: Worker) -> None:
+        self._loop.remove_reader(worker.process.sentinel)
+        worker.process.join()
+        step = worker.killed_at
+        if step is not None:
+            self.killed_at[step] += 1
+        if not worker.told_to_end:
+            self._note_crash(worker)
+        if not self._stopping:
+            self._loop.call_later(_RESPAWN_SECONDS, self._succeed, worker)
+
+    def _succeed(self, worker: Worker) -> None:
+        if not self._stopping:
+            self.workers.remove(worker)
+            self._spawn()
+
+    def _note_crash(self, worker: Worker) -> None:
+        tail = worker.log.read_text()[-3000:]
+        self.crashes.append((worker.log.name, f"exit code {worker.process.exitcode}; {tail}"))
+
+
+def _work(environment: Mapping[str, str], log: Path, doom: c_int, clock: c_double) -> None:
+    """Be a worker: what runs in the forked process."""
+    os.environ.clear()
+    os.environ.update(environment)
+    with log.open("ab") as stderr:
+        os.dup2(stderr.fileno(), sys.stderr.fileno())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    saboteur.die_when(_doomed_by(doom))
+    saboteur.set_clock(lambda: clock.value)
+    app(["worker"])
+
+
+def _doomed_by(doom: c_int) -> Callable[[str], bool]:
+    return lambda step: doom.value >= 0 and saboteur.STEPS[doom.value] == step
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

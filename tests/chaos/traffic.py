@@ -1,0 +1,58 @@
+"""Commands that flow, and all that is seen of what becomes of them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from random import Random
+
+from tests.chaos.history import History
+from tests.chaos.load import Load
+from tests.chaos.timeline import Timeline
+from tests.chaos.witness import Witness, read_calls
+from tests.harness import Installation
+from worker.store import CallStore, close, connect
+
+
+class Traffic:
+    """Producers and a subscriber of an installation.
+
+    Args:
+        installation: The installation; a worker of it must have started.
+        random: Where all that is random comes from.
+        rate: Commands per second.
+    """
+
+    def __init__(self, installation: Installation, random: Random, rate: float) -> None:
+        self._installation = installation
+        amqp_url, names = installation.services.amqp_url, installation.names
+        self.timeline = Timeline()
+        self.load = Load(amqp_url, names.commands, random=random, rate=rate, timeline=self.timeline)
+        self._witness = Witness(
+            amqp_url, events=names.events, journal=names.journal, timeline=self.timeline
+        )
+
+    @asynccontextmanager
+    async def flowing(self) -> AsyncIterator[None]:
+        """Let commands flow; when the block is left, wait until all of them are answered."""
+        async with asyncio.TaskGroup() as tasks:
+            subscribing = tasks.create_task(self._witness.subscribe())
+            await self._witness.subscribed()
+            loading = tasks.create_task(self.load.run())
+            yield
+            # What is not answered by then is for the checker to report.
+            with suppress(AssertionError):
+                await self.load.pause()
+            loading.cancel()
+            subscribing.cancel()
+        await self._witness.remove()
+
+    async def history(self) -> History:
+        """Return what crossed the wire, and what Redis holds now."""
+        redis = connect(self._installation.services.redis_url)
+        try:
+            store = CallStore.of(redis, self._installation.settings)
+            stored = await read_calls(store, list(self.load.published))
+        finally:
+            await close(redis)
+        journal = await self._witness.read_journal()
+        return History(self.load.published, self._witness.seen, journal, stored)
