@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -17,13 +18,13 @@ from deploy.local import (
     redis_cluster,
     redis_sentinel,
 )
+from tests.chaos.checker import check
+from tests.chaos.load import Load
+from tests.chaos.traffic import Traffic
 from tests.harness import Installation, Worker, eventually, installation
-from tests.integration.test_restarts import COMMANDS, Producer, check, read_journal
 
-#: Producers at a time, and seconds that each lets pass between two commands: what they publish
-#: can be processed meanwhile, so that no backlog hides what a fault costs.
-PRODUCERS = 4
-INTERVAL_SECONDS = 0.02
+#: Commands per second: few enough that no backlog hides what a fault costs.
+RATE = 100.0
 
 #: Seconds of traffic before and after what is done to a cluster.
 PAUSE_SECONDS = 1.0
@@ -75,54 +76,30 @@ async def start_workers(calls: Installation) -> None:
 
 
 @asynccontextmanager
-async def traffic(calls: Installation) -> AsyncIterator[list[Producer]]:
-    """Have conversations for as long as the block lasts; check all of them afterwards."""
-    producers = [Producer(calls) for _ in range(PRODUCERS)]
-    over = asyncio.Event()
-
-    async def converse(prefix: int, producer: Producer) -> None:
-        number = 0
-        while not over.is_set():
-            for name in COMMANDS:
-                await producer.publish(f"call-{prefix}-{number}", name)
-                await asyncio.sleep(INTERVAL_SECONDS)
-            number += 1
-
-    async with asyncio.TaskGroup() as tasks:
-        for prefix, producer in enumerate(producers):
-            tasks.create_task(converse(prefix, producer))
+async def traffic(calls: Installation) -> AsyncIterator[Load]:
+    """Let commands flow, from before what is done until after; judge every call by the contract."""
+    flow = Traffic(calls, Random(7), RATE)  # noqa: S311 - repeatable, not secret
+    async with flow.flowing():
         await asyncio.sleep(PAUSE_SECONDS)
-        yield producers
+        yield flow.load
         await asyncio.sleep(PAUSE_SECONDS)
-        over.set()
-    entries = await read_journal(calls, sum(map(commands_of, producers)))
-    for producer in producers:
-        check(producer, entries)
-        await producer.close()
+    verdict = check(await flow.history())
+    assert verdict.violations == ()
+    assert verdict.outcomes == verdict.commands > 0
     for worker in calls.workers:
         assert worker.process.returncode is None, worker.log.read_text()[-3000:]
 
 
-def commands_of(producer: Producer) -> int:
-    """Return how many commands were confirmed to a producer."""
-    return sum(map(len, producer.published.values()))
-
-
-async def meanwhile(producers: list[Producer], act: Callable[..., Any], *arguments: Any) -> None:
+async def meanwhile(load: Load, act: Callable[..., Any], *arguments: Any) -> None:
     """Do something that blocks; commands have to be confirmed afterwards."""
     await asyncio.to_thread(act, *arguments)
-    await confirmed_again(producers)
+    before = confirmed(load)
+    await eventually(lambda: confirmed(load) > before, "producers get on", seconds=60)
 
 
-async def confirmed_again(producers: list[Producer]) -> None:
-    """Wait until each producer has had another command confirmed."""
-    before = [commands_of(producer) for producer in producers]
-
-    def confirmed() -> bool:
-        now = [commands_of(producer) for producer in producers]
-        return all(later > earlier for earlier, later in zip(before, now, strict=True))
-
-    await eventually(confirmed, "every producer gets on", seconds=60)
+def confirmed(load: Load) -> int:
+    """Return how many commands were confirmed to producers."""
+    return sum(map(len, load.published.values()))
 
 
 def held(workers: list[Worker]) -> bool:
@@ -137,12 +114,12 @@ async def test_the_node_that_leads_a_partition_is_killed(
     partitions = {spread.names.partition(number) for number in range(spread.settings.partitions)}
     leaders = await asyncio.to_thread(brokers.leaders)
     victim = leaders[spread.names.partition(0)]
-    async with traffic(spread) as producers:
-        await meanwhile(producers, victim.kill)
+    async with traffic(spread) as load:
+        await meanwhile(load, victim.kill)
         leaders = await asyncio.to_thread(brokers.leaders)
         assert partitions <= leaders.keys()
         assert victim not in leaders.values()
-        await meanwhile(producers, brokers.start)
+        await meanwhile(load, brokers.start)
 
 
 async def test_a_minority_is_cut_off_and_comes_back(
@@ -150,17 +127,17 @@ async def test_a_minority_is_cut_off_and_comes_back(
 ) -> None:
     """The majority goes on without it; what the minority's worker had in hand comes back."""
     minority = brokers.nodes[-1]
-    async with traffic(spread) as producers:
-        await meanwhile(producers, brokers.cut_off, minority)
-        await meanwhile(producers, brokers.heal)
+    async with traffic(spread) as load:
+        await meanwhile(load, brokers.cut_off, minority)
+        await meanwhile(load, brokers.heal)
 
 
 async def test_nodes_are_restarted_one_by_one(
     spread: Installation, brokers: RabbitMQCluster
 ) -> None:
     """An upgrade's way through a cluster: workers and producers connect again by themselves."""
-    async with traffic(spread) as producers:
-        await meanwhile(producers, brokers.restart_one_by_one)
+    async with traffic(spread) as load:
+        await meanwhile(load, brokers.restart_one_by_one)
 
 
 async def test_a_replica_is_promoted_when_the_redis_primary_dies(
@@ -170,11 +147,11 @@ async def test_a_replica_is_promoted_when_the_redis_primary_dies(
     async with installation(services, redis_url=sentinel.url, **DURABLE) as calls:
         await start_workers(calls)
         former = sentinel.primary
-        async with traffic(calls) as producers:
+        async with traffic(calls) as load:
             await asyncio.to_thread(former.kill)
-            await meanwhile(producers, sentinel.wait_promoted, former)
+            await meanwhile(load, sentinel.wait_promoted, former)
             await asyncio.to_thread(former.start)
-            await meanwhile(producers, sentinel.wait_following, former)
+            await meanwhile(load, sentinel.wait_following, former)
         assert held(calls.workers)
 
 
@@ -184,13 +161,13 @@ async def test_a_replica_takes_over_when_a_primary_of_a_redis_cluster_dies(
     """Commands are held until it has; calls of the other primaries wait no longer than that."""
     async with installation(services, redis_url=shards.url, **DURABLE) as calls:
         await start_workers(calls)
-        async with traffic(calls) as producers:
-            key = calls.names.call_prefix + next(iter(producers[0].published))
+        async with traffic(calls) as load:
+            key = calls.names.call_prefix + next(iter(load.published))
             slot, former = shards.slot(key), shards.primary_of(key)
             await asyncio.to_thread(former.kill)
-            await meanwhile(producers, shards.wait_taken_over, former, slot)
+            await meanwhile(load, shards.wait_taken_over, former, slot)
             await asyncio.to_thread(former.start)
-            await meanwhile(producers, shards.wait_whole)
+            await meanwhile(load, shards.wait_whole)
         assert held(calls.workers)
 
 
@@ -200,16 +177,8 @@ async def test_slots_of_a_redis_cluster_move_while_their_calls_go_on(
     """A call whose hash is on its way from one primary to another goes on where it went."""
     async with installation(services, redis_url=shards.url, **DURABLE) as calls:
         await start_workers(calls)
-        await calls.subscribe()
-        async with traffic(calls) as producers:
-            traveller = Producer(calls)
-            producers.append(traveller)
-            for number in range(5):
-                request_id = f"travelling-{number}"
-                for name in COMMANDS[:3]:
-                    await traveller.publish(request_id, name)
-                await calls.answer_to(traveller.published[request_id][-1])
-                with shards.moving(shards.slot(calls.names.call_prefix + request_id)):
-                    for name in COMMANDS[3:]:
-                        await traveller.publish(request_id, name)
-                    await calls.answer_to(traveller.published[request_id][-1])
+        async with traffic(calls) as load:
+            for _ in range(5):
+                latest = next(reversed(load.published))
+                with shards.moving(shards.slot(calls.names.call_prefix + latest)):
+                    await asyncio.sleep(PAUSE_SECONDS)
