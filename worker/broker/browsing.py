@@ -1,9 +1,9 @@
 """Looking through the dead letters without taking them: each is handed back, or removed at last.
 
 A queue can only be looked through by taking what is in it. It comes a page at a time, each page to
-a consumer of its own, none of which is given more than fits its prefetch. At the end all that was
-not removed is handed back one by one, in its order, and stands again where it stood. A process
-that is killed meanwhile hands back everything, what it was about to remove included.
+a consumer of its own, none of which is given more than its prefetch. When the channel ends, by
+closing or by a crash, RabbitMQ hands back what was not removed, consumer by consumer, and it stands
+again where it stood. (``basic.nack`` would not do: before 4.0 what it hands back is in no order.)
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import Final
 
 from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
 from aiormq.abc import DeliveredMessage
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from worker.broker.connection import Channel, broker_errors, close, connect, open_channel
 from worker.broker.deadletters import DeadLetter, read_dead_letter
@@ -20,11 +21,18 @@ from worker.errors import BrokerUnavailable, ConfigurationError
 from worker.names import Names
 from worker.settings import Settings
 
-#: Dead letters that are in memory at once.
+#: Dead letters that are in memory at once, at least.
 PAGE: Final = 500
 
-#: Seconds that handing back may take; a hundred thousand take less than ten.
-_HAND_BACK_SECONDS: Final = 120.0
+#: RabbitMQ hands back in the order of its consumers only while a channel has no more than these.
+_CONSUMERS: Final = 32
+
+#: The largest prefetch there is (AMQP 0-9-1: a short integer).
+_MOST_PREFETCH: Final = 65_535
+
+#: Seconds to wait for whoever has dead letters at the moment; RabbitMQ itself takes a few
+#: milliseconds to notice that a channel is gone.
+_BUSY_SECONDS: Final = 5.0
 
 #: Seconds that the next dead letter may take to come.
 _QUIET_SECONDS: Final = 10.0
@@ -45,8 +53,9 @@ class DeadLetterQueue:
         self._publisher = publisher
         self._queue = queue
         self.count = count
+        self._page = min(max(PAGE, -(-count // _CONSUMERS)), _MOST_PREFETCH)
         self._arrived: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
-        self._consumers: list[str] = []
+        self._consumers = 0
         self._seen = 0
         self._removed = 0
 
@@ -59,15 +68,17 @@ class DeadLetterQueue:
             BrokerUnavailable: Some do not come: somebody took them, or the connection is gone.
         """
         while self._seen < self.count:
-            if self._seen - self._removed >= PAGE * len(self._consumers):
+            if self._seen - self._removed >= self._page * self._consumers:
                 await self._consume()
             yield [read_dead_letter(message) for message in await self._arrivals()]
 
     async def _consume(self) -> None:
-        tag = f"callctl.{len(self._consumers):06}"
         async with broker_errors("reading the dead letters"):
-            await self._channel.basic_consume(self._queue, self._on_delivery, consumer_tag=tag)
-        self._consumers.append(tag)
+            await self._channel.basic_qos(prefetch_count=self._page)
+            await self._channel.basic_consume(
+                self._queue, self._on_delivery, consumer_tag=f"callctl.{self._consumers:06}"
+            )
+        self._consumers += 1
 
     async def _on_delivery(self, message: DeliveredMessage) -> None:
         self._arrived.put_nowait(message)
@@ -129,21 +140,6 @@ class DeadLetterQueue:
                 await self._channel.basic_ack(letter.tag, wait=False)
         self._removed += len(letters)
 
-    async def hand_back(self) -> None:
-        """Put everything that was not removed back in its place.
-
-        The channel's end would do it too, but a consumer at a time and those in no order.
-
-        Raises:
-            BrokerUnavailable: The connection is gone, and everything handed back with it.
-        """
-        async with broker_errors("handing dead letters back", _HAND_BACK_SECONDS):
-            for consumer in self._consumers:
-                await self._channel.basic_cancel(consumer)
-            # All that is unacknowledged; RabbitMQ hands it back by consumer tag.
-            await self._channel.basic_nack(0, multiple=True, requeue=True)
-            await self._channel.close()
-
 
 @asynccontextmanager
 async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetterQueue]:
@@ -158,28 +154,35 @@ async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetterQueue
     try:
         channel = await open_channel(connection)
         publisher = await open_channel(connection, confirms=True)
-        count = await _count(channel, name)
-        queue = DeadLetterQueue(channel, publisher, name, count)
+        letters = DeadLetterQueue(channel, publisher, name, await _count(channel, name))
         try:
-            yield queue
+            yield letters
         finally:
-            await queue.hand_back()
+            # Behind the last acknowledgement; the end of the connection would not wait for it.
+            async with broker_errors("handing dead letters back"):
+                await channel.close()
     finally:
         await close(connection)
 
 
+class _Busy(BrokerUnavailable):
+    """Raised while somebody else has a part of the dead letters, so that the rest is not all."""
+
+
+@retry(
+    retry=retry_if_exception_type(_Busy),
+    wait=wait_fixed(0.1),
+    stop=stop_after_delay(_BUSY_SECONDS),
+    reraise=True,
+)
 async def _count(channel: Channel, queue: str) -> int:
-    """Return how many dead letters there are, and make ready to read them."""
     try:
         async with broker_errors("reading the dead letters"):
-            await channel.basic_qos(prefetch_count=PAGE)
             found = await channel.queue_declare(queue, passive=True)
     except BrokerUnavailable as error:
         if isinstance(error.__cause__, ChannelNotFoundEntity):
             raise ConfigurationError(f"there is no queue {queue}: has a worker ever run?") from None
         raise
     if found.consumer_count:
-        raise BrokerUnavailable(
-            f"somebody else is reading {queue}, and has some of it: try again in a moment"
-        )
+        raise _Busy(f"somebody else is reading {queue}, and has some of it: try again later")
     return found.message_count or 0
