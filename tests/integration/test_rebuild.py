@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.request import urlopen
 
@@ -13,7 +13,9 @@ from tests.harness import Installation, Seen, Worker, eventually, installation
 from tests.integration.test_cli import callctl
 from tests.integration.test_order import all_answered, check, publish_calls
 from worker import rebuild as rebuilding
+from worker.broker.outbox import Outbox, Outgoing
 from worker.rebuild import Report, rebuild
+from worker.service import Service
 from worker.store import CallStore, Change, StoredCall, close, connect
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
@@ -209,6 +211,37 @@ async def test_a_worker_that_loaded_a_call_before_the_loss_cannot_commit_it(
     assert await store.commit([Change(stored.call, stored.version)]) == [False]
     assert await store.commit([Change(stored.call, 0)]) == [False]
     await close(redis)
+
+
+async def test_what_was_published_while_redis_was_lost_comes_back(
+    empty: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not acknowledged: a rebuild may have read the journal before it was published."""
+    assert empty.services.redis is not None, "Redis has to be one that the tests may empty"
+    publish = Outbox.publish
+    lost = asyncio.Event()
+
+    async def publish_and_lose(outbox: Outbox, messages: Sequence[Outgoing]) -> None:
+        await publish(outbox, messages)
+        if messages and not lost.is_set():
+            lost.set()
+            await empty.redis.flushall()
+
+    monkeypatch.setattr(Outbox, "publish", publish_and_lose)
+    service = Service(empty.settings)
+    running = asyncio.create_task(service.run())
+    await eventually(lambda: not service.problems(), "the worker joins")
+    await empty.subscribe()
+    command = await empty.command("123XYZ", "call", **CALL)
+    await eventually(lambda: "callctl rebuild" in str(service.problems()), "the worker notices")
+    assert lost.is_set()
+    await restored(empty)
+    await eventually(lambda: len(empty.answers(command.message_id)) == 2, "the copy arrives")
+    first, copy = empty.answers(command.message_id)
+    assert outcome(copy) == outcome(first)
+    assert (await empty.ask("123XYZ", "hold")).sequence == 2
+    service.stop()
+    await running
 
 
 async def test_a_redis_emptied_while_nobody_worked_is_noticed_at_the_start(
