@@ -1,7 +1,7 @@
 """Restore Redis from the journal: what it has lost comes back, what it has stays.
 
 Each event carries its message's record and in it the call as that message left it, so any event
-can be restored by itself, in any order, and more than once. The rest is the workers' doing: from
+restores its call by itself, and as often as it is read. The rest is the workers' doing: from
 the moment in which Redis loses something none of them acknowledges a command (``Guard``). So a
 command whose event is in the journal finds its record again, and any other comes back, is decided
 on the same state, and has the same outcome.
@@ -204,11 +204,17 @@ def collect(entry: Entry, found: dict[str, Restoration]) -> bool:
     record = _read_record(entry.request_id, record_id, value)
     if record is None:
         return False
-    each = found.setdefault(entry.request_id, Restoration(Call(entry.request_id), 0))
+    is_first = record.events[0].sequence == 1
+    each = found.get(entry.request_id)
+    if each is None or (is_first and record.at > each.at):
+        # A call begins, be it one whose name an expired one had.
+        each = found[entry.request_id] = Restoration(Call(entry.request_id), 0)
     sequence, name = record.call.sequence, record_field(record_id)
     # Of copies the first one counts; the others differ in nothing.
     if name not in each.records or sequence > each.records[name][0]:
         each.records[name] = sequence, value
+    if is_first:
+        each.began = record.at
     if sequence > each.call.sequence:
         each.call, each.at = record.call, record.at
     return True
@@ -219,4 +225,4 @@ def _read_record(request_id: str, record_id: str, value: str) -> Record | None:
         record = decode_record(value.encode(), request_id, Request(record_id))
     except CorruptCall:
         return None
-    return record if request_id and record_id and record.call.sequence else None
+    return record if request_id and record_id and record.events else None

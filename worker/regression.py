@@ -7,9 +7,7 @@ from typing import Final
 from aio_pika.abc import AbstractConnection
 
 from worker.broker.journal import Entry, read_journal
-from worker.core.call import State
 from worker.errors import StoreRegressed
-from worker.settings import Settings
 from worker.store import CallStore, RedisClient, StoredCall
 from worker.store.epoch import Epoch, Guard
 
@@ -20,10 +18,9 @@ _EMPTY_SECONDS: Final = 2.0
 _FIRST_SECONDS: Final = 0.3
 _NEXT_SECONDS: Final = 0.1
 
-#: Entries before the last chunk that are compared with Redis.
+#: Entries before the last chunk that are compared with Redis, and how long they are read.
 _TAIL: Final = 500
-
-_FINISHED: Final = frozenset({State.ABSENT.value, State.ENDED.value})
+_TAIL_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,6 @@ class Watch:
         redis: The client.
         store: The calls.
         guard: What this worker knows of its Redis.
-        settings: The installation's settings.
     """
 
     connection: AbstractConnection
@@ -44,7 +40,6 @@ class Watch:
     redis: RedisClient
     store: CallStore
     guard: Guard
-    settings: Settings
 
     async def begin(self, *, journal_is_new: bool) -> None:
         """Take up the epoch in force, or found the first one.
@@ -81,44 +76,35 @@ class Watch:
                     raise StoreRegressed("it was emptied or replaced")
 
     async def _compare(self, epoch: Epoch) -> None:
-        """Compare the journal's end with Redis, which is always ahead of it."""
-        entries, whole = await self._tail(epoch.offset)
-        latest = {entry.request_id: entry for entry in entries if entry.sequence}
-        kept = {
-            request_id: entry.sequence
-            for request_id, entry in latest.items()
-            if self._is_kept(entry, whole=whole)
-        }
-        loaded = await self.store.load(dict.fromkeys(kept, ()))
-        for request_id, sequence in kept.items():
+        """Compare the journal's end with Redis, which is always ahead of it.
+
+        Only what is younger than any call's expiry counts, and by half, since clocks differ: an
+        older call may have ended and expired, and another one may have its name.
+        """
+        since = time.time() - self.store.clock_tolerance_ms / 1000
+        reached: dict[str, int] = {}
+        for entry in await self._tail(epoch.offset):
+            if entry.at is not None and entry.at.timestamp() > since:
+                reached[entry.request_id] = max(entry.sequence, reached.get(entry.request_id, 0))
+        loaded = await self.store.load(dict.fromkeys(reached, ()))
+        for request_id, sequence in reached.items():
             stored = loaded[request_id]
             if isinstance(stored, StoredCall) and stored.call.sequence < sequence:
                 await self.guard.condemn(self.redis)
                 raise StoreRegressed(f"the journal has newer events of call {request_id}")
 
-    async def _tail(self, start: int) -> tuple[list[Entry], bool]:
-        """Return the journal's last entries from ``start`` on, and whether they are all."""
+    async def _tail(self, start: int) -> list[Entry]:
+        """Return the journal's last entries, none from before ``start``."""
         async with read_journal(self.connection, self.journal, "last") as reader:
             last_chunk = await reader.take(1, _FIRST_SECONDS)
         if not last_chunk:
-            return [], True
-        last = last_chunk[0].offset
+            return []
+        start = max(start, last_chunk[0].offset - _TAIL)
         entries: list[Entry] = []
-        deadline = time.monotonic() + _EMPTY_SECONDS
-        start = max(start, last - _TAIL)
+        deadline = time.monotonic() + _TAIL_SECONDS
         async with read_journal(self.connection, self.journal, start) as reader:
-            while time.monotonic() < deadline:
-                more = await reader.take(_TAIL, _NEXT_SECONDS)
+            patience = _FIRST_SECONDS
+            while time.monotonic() < deadline and (more := await reader.take(_TAIL, patience)):
                 entries += more
-                if not more and (start > last or (entries and entries[-1].offset >= last)):
-                    return entries, True
-        return entries, False
-
-    def _is_kept(self, entry: Entry, *, whole: bool) -> bool:
-        """Tell whether Redis must still have the call, however far clocks are apart.
-
-        Where later events may not have been read, the call may have ended with one of them.
-        """
-        ended, idle = self.settings.ended_retention_seconds, self.settings.idle_expiry_seconds
-        seconds = idle if whole and entry.call_state not in _FINISHED else min(ended, idle)
-        return entry.at is not None and time.time() < entry.at.timestamp() + seconds / 2
+                patience = _NEXT_SECONDS
+        return entries

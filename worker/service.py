@@ -165,7 +165,7 @@ class Service:
             await establish(
                 publishing, topology(names, settings.partitions, settings.hash_exchange)
             )
-            watch = Watch(publishing, names.journal, redis, store, self._guard, settings)
+            watch = Watch(publishing, names.journal, redis, store, self._guard)
             await watch.begin(journal_is_new=journal_is_new)
             inbox = Inbox(
                 consuming,

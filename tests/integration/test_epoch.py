@@ -68,7 +68,7 @@ async def check_that_a_loss_is_noticed_and_mended(redis: RedisClient) -> None:
     with pytest.raises(StoreRegressed):
         await guard.begin(redis)
 
-    restorations = [Restoration(call, NOW_MS, {"#m1": (2, "value")}) for call in calls]
+    restorations = [Restoration(call, NOW_MS, records={"#m1": (2, "value")}) for call in calls]
     assert (
         await restore(redis, store, restorations, 1000) == [Written(changed=True, records=1)] * 20
     )
@@ -209,7 +209,7 @@ async def test_a_restored_call_is_never_older_than_what_is_there(
     store = store_of(redis, guard)
     assert await store.commit([Change(CONNECTED, 0, {"m3": b"3"})]) == [True]
     older = Call("1", state=State.DIALING, sequence=2)
-    restoration = Restoration(older, NOW_MS, {"#m2": (2, "2"), "#m3": (2, "older")})
+    restoration = Restoration(older, NOW_MS, records={"#m2": (2, "2"), "#m3": (2, "older")})
     assert await restore(redis, store, [restoration], 1000) == [Written(changed=True, records=1)]
     stored = (await store.load({"1": ["m2", "m3"]}))["1"]
     assert stored == StoredCall(CONNECTED, 1000, {"m2": b"2", "m3": b"3"})
@@ -225,10 +225,29 @@ async def test_a_restored_call_replaces_what_is_older_whatever_its_version(
     old = Call("1", state=State.DIALING, origin="tel:+9", sequence=1)
     assert await store.commit([Change(old, 0, {"~same": b"1"})]) == [True]
     await redis.hset(store.key("1"), "version", 5000)
-    restoration = Restoration(CONNECTED, NOW_MS, {"#~same": (3, "3")})
+    restoration = Restoration(CONNECTED, NOW_MS, records={"#~same": (3, "3")})
     assert await restore(redis, store, [restoration], 1000) == [Written(changed=False, records=0)]
     stored = (await store.load({"1": ["~same"]}))["1"]
     assert stored == StoredCall(CONNECTED, 5001, {"~same": b"3"})
+
+
+@pytest.mark.parametrize("younger_is", ["there", "in the journal"])
+async def test_a_call_is_not_mixed_up_with_an_older_one_of_its_name(
+    redis: RedisClient, guard: Guard, younger_is: str
+) -> None:
+    """The older one came further, and had expired when the younger one began."""
+    store = store_of(redis, guard)
+    older = Call("1", state=State.ENDED, sequence=9)
+    younger = Call("1", state=State.CONNECTED, sequence=2)
+    then, now = NOW_MS, NOW_MS + KEPT_SECONDS * 1000
+    of_older = Restoration(older, then, then - 5, {"#a": (1, f'[{then},"call"]')})
+    of_younger = Restoration(younger, now, now - 5, {"#b": (1, f'[{now},"call"]')})
+    order = (of_younger, of_older) if younger_is == "there" else (of_older, of_younger)
+    for each in order:
+        await restore(redis, store, [each], 1000)
+    stored = (await store.load({"1": ["a", "b"]}))["1"]
+    assert isinstance(stored, StoredCall)
+    assert (stored.call, set(stored.records)) == (younger, {"b"})
 
 
 async def test_a_call_whose_time_is_over_is_not_restored(redis: RedisClient, guard: Guard) -> None:

@@ -54,12 +54,12 @@ MESSAGES: Final[dict[str, Delivery]] = {
 
 
 def stored_and_told(
-    deliveries: Sequence[Delivery], stored: StoredCall | None = None
+    deliveries: Sequence[Delivery], stored: StoredCall | None = None, at: int = AT
 ) -> tuple[StoredCall, list[Entry]]:
     """Return what Redis holds after some deliveries, and the entries they make in the journal."""
     before = stored or StoredCall(Call(CALL_ID), 0, {})
     items = [read_delivery(each) for each in deliveries]
-    change, outcomes = fold(before, items, decide_and_grant, AT)
+    change, outcomes = fold(before, items, decide_and_grant, at)
     if change is None:
         return before, entries(outcomes)
     records = {**before.records, **change.records}
@@ -124,6 +124,15 @@ def test_a_copy_tells_the_call_as_its_own_command_left_it() -> None:
     alone, _ = stored_and_told([first])
     _, copies = stored_and_told([first], stored)
     check(alone, copies)
+
+
+def test_a_call_that_has_the_name_of_an_expired_one_is_another_call() -> None:
+    """However far the expired one had come: sequences begin again."""
+    _, older = stored_and_told([spoken("call", "o1"), spoken("hold", "o2"), spoken("mute", "o3")])
+    younger, journal = stored_and_told([spoken("accept", "y1"), spoken("hold", "y2")], at=AT + 1)
+    check(younger, [*older, *journal])
+    assert restored(journal).began == AT + 1
+    assert restored(older[1:]).began is None
 
 
 def test_no_digits_are_in_a_record() -> None:

@@ -48,11 +48,6 @@ class Entry:
         return self.text("request_id")
 
     @property
-    def call_state(self) -> str:
-        """The call's state after the event."""
-        return self.text("call_state")
-
-    @property
     def sequence(self) -> int:
         """The event's place in its call; 0 for one that stands outside."""
         value = self.headers.get("sequence")

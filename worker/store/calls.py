@@ -113,6 +113,11 @@ class CallStore:
         """Return how long a call is kept after its last change, in milliseconds."""
         return self._ended_ms if call.state in _FINISHED else self._idle_ms
 
+    @property
+    def clock_tolerance_ms(self) -> int:
+        """How far clocks may differ, in milliseconds: half the time for which any call is kept."""
+        return min(self._ended_ms, self._idle_ms) // 2
+
     def key(self, request_id: str) -> str:
         """Return the key of a call's hash."""
         return self._prefix + request_id

@@ -26,11 +26,13 @@ class Restoration:
     Attributes:
         call: The call after the last of its events.
         at: When that was, in milliseconds since the epoch.
+        began: When its first event was; None where that is not among its records.
         records: Sequences and values of records, by their fields.
     """
 
     call: Call
     at: int
+    began: int | None = None
     records: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
@@ -75,7 +77,10 @@ async def restore(
                 1,
                 store.key(each.call.request_id),
                 each.call.sequence,
+                each.at,
                 each.at + store.kept_ms(each.call),
+                each.began or "",
+                store.clock_tolerance_ms,
                 version,
                 len(fields),
                 *(part for item in fields.items() for part in item),
