@@ -9,6 +9,10 @@ ARGS ?=
 MINUTES ?= 5
 
 VERSIONS ?= bookworm forky valkey
+# What depends on how the servers are started, stopped and disturbed.
+DOCKER_TESTS := $(addprefix tests/integration/test_, $(addsuffix .py, \
+	order one_outcome restarts faults service membership watchdog backpressure)) tests/local/test_provide.py
+
 VERSION_TESTS := $(wildcard $(addprefix tests/integration/test_, $(addsuffix .py, \
 	order one_outcome restarts faults store topology)) tests/chaos)
 
@@ -36,7 +40,7 @@ chaos: setup ## Break everything under load for MINUTES, and fuzz (ARGS="--seed 
 
 test-docker: setup ## Run what starts servers, and the demo, in containers (engine started if none answers)
 	CALL_CONTROL_SERVICES=docker $(PY) -m deploy.local engine -- sh -euc '\
-		$(PY) -m pytest $(wildcard tests/integration) tests/local $(ARGS); \
+		$(PY) -m pytest $(DOCKER_TESTS) $(ARGS); \
 		$(PY) -m deploy.local run -- $(DEMO)'
 
 test-versions: setup ## Run what depends on versions on the oldest and newest RabbitMQ and Redis, and on Valkey
