@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import worker.service
 from schemas import wire
@@ -27,7 +27,7 @@ from worker.gateways.loopback import decide_and_grant
 from worker.membership import Heartbeat
 from worker.store import CallStore, Change
 
-#: The steps of the pipeline at which a worker can be killed, in their order.
+#: The steps of the pipeline at which a worker can be killed or paused, in their order.
 STEPS: Final = (
     "before_load",
     "after_load",
@@ -36,8 +36,12 @@ STEPS: Final = (
     "after_confirm_before_ack",
 )
 
-#: What a worker writes to its log before it is killed at a step.
-LAST_WORDS: Final = "killed at "
+#: What a worker writes to its log before it is killed or paused at a step.
+LAST_WORDS: Final = "struck at "
+
+#: Asked with a step's name whenever commands get there; returns the signal that the worker is to
+#: send to itself, or 0.
+Doom = Callable[[str], int]
 
 #: Turns of the loop that published frames may take to reach the socket.
 _MOST_TURNS: Final = 1000
@@ -47,47 +51,39 @@ POISON = "poison"
 _OK: Final = 200
 
 
-def die_when(doomed: Callable[[str], bool]) -> None:
-    """Be killed at a step of the pipeline.
-
-    Args:
-        doomed: Asked with the step's name whenever commands get there; True ends the process.
-    """
-
-    def die_if_doomed(step: str) -> None:
-        if doomed(step):
-            _die(step)
-
+def strike_when(doomed: Doom) -> None:
+    """Be killed, or paused, at a step of the pipeline."""
     load, commit, settle = CallStore.load, CallStore.commit, Inbox.settle
 
-    async def load_and_die(self: CallStore, wanted: Mapping[str, Iterable[str]]) -> Any:
-        die_if_doomed("before_load")
+    async def load_struck(self: CallStore, wanted: Mapping[str, Iterable[str]]) -> Any:
+        _strike("before_load", doomed("before_load"))
         loaded = await load(self, wanted)
-        die_if_doomed("after_load")
+        _strike("after_load", doomed("after_load"))
         return loaded
 
-    async def commit_and_die(self: CallStore, changes: Sequence[Change]) -> list[bool]:
+    async def commit_struck(self: CallStore, changes: Sequence[Change]) -> list[bool]:
         committed = await commit(self, changes)
-        die_if_doomed("after_commit")
+        _strike("after_commit", doomed("after_commit"))
         return committed
 
-    async def die_and_settle(self: Inbox, deliveries: Iterable[Delivery]) -> None:
+    async def settle_struck(self: Inbox, deliveries: Iterable[Delivery]) -> None:
         settled = list(deliveries)
         if settled:
-            die_if_doomed("after_confirm_before_ack")
+            _strike("after_confirm_before_ack", doomed("after_confirm_before_ack"))
         await settle(self, settled)
 
-    _replace(CallStore, "load", load_and_die)
-    _replace(CallStore, "commit", commit_and_die)
-    _replace(Inbox, "settle", die_and_settle)
-    _die_while_publishing(doomed)
+    _replace(CallStore, "load", load_struck)
+    _replace(CallStore, "commit", commit_struck)
+    _replace(Inbox, "settle", settle_struck)
+    _strike_while_publishing(doomed)
 
 
-def _die_while_publishing(doomed: Callable[[str], bool]) -> None:
+def _strike_while_publishing(doomed: Doom) -> None:
     step, publish = "after_publish_before_confirm", Outbox._publish_once  # noqa: SLF001 - sabotage
 
-    async def publish_and_die(self: Outbox, messages: Sequence[Outgoing]) -> list[Outgoing]:
-        if not messages or not doomed(step):
+    async def publish_struck(self: Outbox, messages: Sequence[Outgoing]) -> list[Outgoing]:
+        number = doomed(step) if messages else 0
+        if not number:
             return await publish(self, messages)
         confirmed = asyncio.create_task(publish(self, messages))
         for _ in range(_MOST_TURNS):
@@ -97,10 +93,11 @@ def _die_while_publishing(doomed: Callable[[str], bool]) -> None:
                 # The writer has taken the last frame; one turn more, and the socket has it.
                 await asyncio.sleep(0)
                 if not confirmed.done():
-                    _die(step)
+                    _strike(step, number)
+                    break
         return await confirmed
 
-    _replace(Outbox, "_publish_once", publish_and_die)
+    _replace(Outbox, "_publish_once", publish_struck)
 
 
 def set_clock(offset_seconds: Callable[[], float]) -> None:
@@ -125,10 +122,14 @@ def alone() -> None:
     _replace(Heartbeat, "others", nobody)
 
 
-def _die(step: str) -> NoReturn:
-    os.write(sys.stderr.fileno(), f"{LAST_WORDS}{step}\n".encode())
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise SystemExit
+def _strike(step: str, number: int) -> None:
+    if number:
+        os.write(sys.stderr.fileno(), f"{LAST_WORDS}{step}\n".encode())
+        os.kill(os.getpid(), number)
+
+
+def _killed_at(step: str) -> None:
+    strike_when(lambda reached: signal.SIGKILL if reached == step else 0)
 
 
 def die_of_poison() -> None:
@@ -136,7 +137,7 @@ def die_of_poison() -> None:
 
     def decide(call: Call, message: Message) -> Decision:
         if call.request_id == POISON:
-            _die("poison")
+            _strike("poison", signal.SIGKILL)
         return decide_and_grant(call, message)
 
     _replace(worker.service, "decide_and_grant", decide)
@@ -192,7 +193,7 @@ def _replace(owner: Any, name: str, function: Any) -> None:
 
 
 _FAULTS: dict[str, Callable[[], None]] = {
-    **{step: partial(die_when, step.__eq__) for step in STEPS},
+    **{step: partial(_killed_at, step) for step in STEPS},
     **{fault.__name__: fault for fault in (alone, die_of_poison, bug_in_decide, misread, misbuild)},
 }
 

@@ -12,11 +12,11 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
-from ctypes import c_double, c_int
+from collections.abc import Mapping
+from ctypes import Array, c_double, c_int
 from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
-from multiprocessing.sharedctypes import RawValue
+from multiprocessing.sharedctypes import RawArray, RawValue
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -51,7 +51,8 @@ class Worker:
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
         self.told_to_end = False
-        self._doom = RawValue(c_int, -1)
+        #: A step and a signal; 0 for none.
+        self._doom = RawArray(c_int, (0, 0))
         self._clock = RawValue(c_double, 0.0)
         self.process: ForkServerProcess = _FORKING.Process(
             target=_work, args=(dict(environment), log, self._doom, self._clock), daemon=True
@@ -73,8 +74,8 @@ class Worker:
         return _JOINED in self.log.read_text()
 
     @property
-    def killed_at(self) -> str | None:
-        """The step it was killed at, if it was."""
+    def struck_at(self) -> str | None:
+        """The step it was killed or paused at last, if it was."""
         *_, last = self.log.read_text().splitlines() or [""]
         head, words, step = last.partition(saboteur.LAST_WORDS)
         return step if words and not head else None
@@ -84,10 +85,9 @@ class Worker:
         if self.running and self.process.pid is not None:
             os.kill(self.process.pid, number)
 
-    def doom(self, step: str) -> None:
-        """Let it be killed when it gets to a step of the pipeline."""
-        self.told_to_end = True
-        self._doom.value = saboteur.STEPS.index(step)
+    def doom(self, step: str, number: signal.Signals) -> None:
+        """Let it send a signal to itself when it gets to a step of the pipeline."""
+        self._doom[:] = [saboteur.STEPS.index(step), number]
 
     def set_clock(self, offset_seconds: float) -> None:
         """Let its clock be off."""
@@ -142,6 +142,19 @@ class Fleet:
         worker.send(signal.SIGKILL)
         await self.ended(worker)
 
+    async def killed_at_step(self, worker: Worker, step: str) -> None:
+        """Let a worker be killed when it gets to a step of the pipeline, and wait for that."""
+        worker.told_to_end = True
+        worker.doom(step, signal.SIGKILL)
+        await self.ended(worker)
+
+    async def paused_at_step(self, worker: Worker, step: str) -> None:
+        """Let a worker be paused when it gets to a step of the pipeline, and wait for that."""
+        worker.doom(step, signal.SIGSTOP)
+        await eventually(
+            lambda: worker.struck_at == step or not worker.running, "a worker pauses", _STOP_SECONDS
+        )
+
     async def ended(self, worker: Worker) -> None:
         """Wait until a worker has ended."""
         await eventually(lambda: not worker.running, "a worker ends", _STOP_SECONDS)
@@ -172,8 +185,8 @@ class Fleet:
     def _on_end(self, worker: Worker) -> None:
         self._loop.remove_reader(worker.process.sentinel)
         worker.process.join()
-        step = worker.killed_at
-        if step is not None:
+        step = worker.struck_at
+        if step is not None and worker.process.exitcode == -signal.SIGKILL:
             self.killed_at[step] += 1
         if not worker.told_to_end:
             self._note_crash(worker)
@@ -190,20 +203,27 @@ class Fleet:
         self.crashes.append((worker.log.name, f"exit code {worker.process.exitcode}; {tail}"))
 
 
-def _work(environment: Mapping[str, str], log: Path, doom: c_int, clock: c_double) -> None:
+def _work(environment: Mapping[str, str], log: Path, doom: Array[c_int], clock: c_double) -> None:
     """Be a worker: what runs in the forked process."""
     os.environ.clear()
     os.environ.update(environment)
     with log.open("ab") as stderr:
         os.dup2(stderr.fileno(), sys.stderr.fileno())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    saboteur.die_when(_doomed_by(doom))
+    saboteur.strike_when(_doomed_by(doom))
     saboteur.set_clock(lambda: clock.value)
     app(["worker"])
 
 
-def _doomed_by(doom: c_int) -> Callable[[str], bool]:
-    return lambda step: doom.value >= 0 and saboteur.STEPS[doom.value] == step
+def _doomed_by(doom: Array[c_int]) -> saboteur.Doom:
+    def doomed(step: str) -> int:
+        at, number = doom[:]
+        if not number or saboteur.STEPS[at] != step:
+            return 0
+        doom[1] = 0
+        return number
+
+    return doomed
 
 
 def _end_with_parent() -> None:

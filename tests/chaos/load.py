@@ -41,8 +41,8 @@ _AGAIN_SECONDS: Final = 0.1
 #: Seconds between two looks at whether there is room for more commands.
 _LOOK_SECONDS: Final = 0.01
 
-#: Seconds after which a command that RabbitMQ does not take ends the run.
-_PATIENCE_SECONDS: Final = 180.0
+#: Seconds after which a command that RabbitMQ does not take, or nobody answers, is given up.
+_PATIENCE_SECONDS: Final = 90.0
 
 #: Commands that callers have under way at a time; beyond that they wait. A system that is behind
 #: is not driven further behind.

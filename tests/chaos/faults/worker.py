@@ -25,9 +25,7 @@ async def killed(target: Target) -> AsyncIterator[None]:
 
 def _killed_at(step: str) -> Callable[[Target], AsyncIterator[None]]:
     async def injection(target: Target) -> AsyncIterator[None]:
-        worker = target.fleet.any()
-        worker.doom(step)
-        await target.fleet.ended(worker)
+        await target.fleet.killed_at_step(target.fleet.any(), step)
         yield
 
     return injection
@@ -50,9 +48,13 @@ async def killed_every_second(target: Target) -> AsyncIterator[None]:
 
 @fault(_COMPONENT, "paused until the broker drops it", lasting=8, felt_from="fault")
 async def paused(target: Target) -> AsyncIterator[None]:
-    """SIGSTOP for longer than RabbitMQ waits for a heartbeat, then SIGCONT: a zombie wakes."""
+    """SIGSTOP for longer than RabbitMQ waits for a heartbeat, then SIGCONT: a zombie wakes.
+
+    It is paused with commands in hand, their calls loaded and nothing committed. When it wakes
+    others have done them, and only the compare-and-set stands in its way.
+    """
     worker = target.fleet.any()
-    worker.send(signal.SIGSTOP)
+    await target.fleet.paused_at_step(worker, "after_load")
     try:
         yield
     finally:
