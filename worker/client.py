@@ -25,6 +25,7 @@ from worker.broker.connection import (
     open_channel,
     until_lost,
 )
+from worker.broker.decoding import clear_undecodable
 from worker.errors import BrokerUnavailable, ConfigurationError
 from worker.names import Names
 from worker.settings import Settings
@@ -168,6 +169,7 @@ class Client:
 
 def _received(message: DeliveredMessage) -> Received:
     properties = message.header.properties
+    clear_undecodable(properties)
     return Received(
         kind=properties.message_type or "",
         body=from_json(message.body),

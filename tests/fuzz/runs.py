@@ -110,11 +110,19 @@ async def through_servers(services: Services, count: int, first_seed: int) -> Fi
             f"{len(events)} events and {len(dead)} dead letters arrive",
             _SECONDS,
         )
-        assert [(seen.message_id, seen.routing_key, seen.raw.body) for seen in calls.events] == [
-            (each.properties.message_id, each.routing_key, each.body) for each in events
-        ]
-        assert [(letter.headers["reason"], letter.body) for letter in calls.dead] == [
-            ((each.properties.headers or {})["reason"], each.body) for each in dead
-        ]
+        _compare(
+            [(seen.message_id, seen.routing_key, seen.raw.body) for seen in calls.events],
+            [(each.properties.message_id, each.routing_key, each.body) for each in events],
+        )
+        _compare(
+            [(letter.headers["reason"], letter.body) for letter in calls.dead],
+            [((each.properties.headers or {})["reason"], each.body) for each in dead],
+        )
         assert calls.complaints() == []
     return Figures(len(messages), answers=replica.answers)
+
+
+def _compare(seen: Sequence[object], predicted: Sequence[object]) -> None:
+    for number, (one, other) in enumerate(zip(seen, predicted, strict=False)):
+        assert one == other, f"message {number} out is {one}, and should be {other}"
+    assert len(seen) == len(predicted)
