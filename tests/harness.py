@@ -27,7 +27,7 @@ from worker.names import Names
 from worker.settings import PREFIX, Settings
 
 #: Seconds that something may take which takes milliseconds on a quiet machine.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 45.0
 
 ROOT = Path(__file__).parent.parent
 

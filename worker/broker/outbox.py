@@ -114,7 +114,9 @@ class Outbox:
         try:
             results = await self._confirmed(publishing)
         finally:
-            publishing.cancel()
+            if publishing.cancel():
+                # Nobody will ask it what became of it.
+                publishing.add_done_callback(lambda done: done.cancelled() or done.exception())
         _raise_if_lost(results)
         again: list[Outgoing] = []
         broken: set[str] = set()

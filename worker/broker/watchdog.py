@@ -11,9 +11,11 @@ from typing import Final
 
 import structlog
 from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import ChannelNotFoundEntity
 
 from worker.broker.connection import Channel, broker_errors, open_channel
 from worker.broker.inbox import Inbox, Subscription
+from worker.errors import BrokerUnavailable
 from worker.names import Names
 
 _log: Final = structlog.get_logger(__name__)
@@ -59,18 +61,29 @@ class Watchdog:
         """Look until cancelled.
 
         Raises:
-            BrokerUnavailable: A partition's queue is gone, or the connection is; a new session
-                declares the one and replaces the other.
+            BrokerUnavailable: A partition's queue is gone; a new session declares it.
         """
-        channel = await open_channel(self._connection, number=self._channel_number)
         while True:
-            await asyncio.sleep(self._stall_seconds / _LOOKS)
-            owned = {each.partition: each for each in self._inbox.owned()}
-            for partition in self._quiet_since.keys() - owned.keys():
-                self._moves(partition)
-            for subscription in owned.values():
-                await self._look(channel, subscription)
-            self._report(frozenset(self._stalled))
+            try:
+                channel = await open_channel(self._connection, number=self._channel_number)
+                while True:
+                    await asyncio.sleep(self._stall_seconds / _LOOKS)
+                    await self._look_at_all(channel)
+            except BrokerUnavailable as error:
+                if isinstance(error.__cause__, ChannelNotFoundEntity):
+                    raise
+                # A broker that is slow to answer costs a look; of a connection that is lost,
+                # others tell the session.
+                _log.warning("cannot look after partitions", why=str(error))
+                await asyncio.sleep(self._stall_seconds)
+
+    async def _look_at_all(self, channel: Channel) -> None:
+        owned = {each.partition: each for each in self._inbox.owned()}
+        for partition in self._quiet_since.keys() - owned.keys():
+            self._moves(partition)
+        for subscription in owned.values():
+            await self._look(channel, subscription)
+        self._report(frozenset(self._stalled))
 
     async def _look(self, channel: Channel, subscription: Subscription) -> None:
         partition = subscription.partition

@@ -16,6 +16,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     rabbitmq.killed,
     rabbitmq.memory_alarm,
     rabbitmq.half_open,
+    rabbitmq.partition_redeclared,
     rabbitmq.subscriber_full,
     redis.restarted,
     redis.killed,

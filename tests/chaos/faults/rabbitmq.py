@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.chaos.target import Target, fault
 from worker.broker.connection import broker_errors, close, connect, open_channel
+from worker.broker.topology import topology
 
 _COMPONENT: Final = "RabbitMQ"
 
@@ -53,6 +54,28 @@ async def half_open(target: Target) -> AsyncIterator[None]:
     link = target.random.choice(target.amqp_proxy.links)
     async with target.amqp_proxy.half_open(link):
         yield
+
+
+@fault(_COMPONENT, "a partition's queue deleted and declared anew", felt_from="fault", mixes=False)
+async def partition_redeclared(target: Target) -> AsyncIterator[None]:
+    """While nobody publishes, since what is in a queue goes with it; no worker is told."""
+    installation = target.installation
+    name = installation.names.partition(target.random.randrange(installation.settings.partitions))
+    wanted = topology(installation.names, installation.settings.partitions)
+    queue = next(each for each in wanted.queues if each.name == name)
+    binding = next(each for each in wanted.bindings if each.queue == name)
+    connection = await connect(installation.services.amqp_url, "operator")
+    try:
+        await target.load.pause()
+        channel = await open_channel(connection)
+        async with broker_errors("declaring a queue anew"):
+            await queue.delete(channel)
+            await queue.declare(channel)
+            await binding.declare(channel)
+    finally:
+        target.load.resume()
+        await close(connection)
+    yield
 
 
 @fault(_COMPONENT, "a subscriber's queue full for 4 s", lasting=4)
