@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 
@@ -24,14 +23,10 @@ ALICE = CALL["origin"]
 Stored = dict[bytes, dict[bytes, bytes]]
 
 
-@pytest.fixture
-async def calls(services: Services) -> AsyncIterator[Installation]:
-    """An installation with one worker and a subscriber, in a Redis that may be emptied."""
-    assert services.redis is not None, "Redis has to be one that the tests may empty"
-    async with installation(services) as made:
-        await made.start()
-        await made.subscribe()
-        yield made
+async def empty_redis(calls: Installation) -> None:
+    """Lose everything."""
+    assert calls.services.redis is not None, "Redis has to be one that the tests may empty"
+    await calls.redis.flushall()
 
 
 async def contents(calls: Installation) -> Stored:
@@ -100,7 +95,7 @@ async def test_an_emptied_redis_is_restored_to_what_it_was(calls: Installation) 
     await say_everything(calls)
     before = await contents(calls)
     assert len(before) == 3
-    await calls.redis.flushall()
+    await empty_redis(calls)
     await until_noticed(*calls.workers)
 
     report = await restored(calls)
@@ -128,7 +123,6 @@ async def test_a_rebuild_of_a_healthy_redis_changes_nothing(calls: Installation)
 
 async def test_redis_wiped_in_mid_run_costs_no_command_and_no_order(services: Services) -> None:
     """Two workers notice and wait; restored, they go on, and every command has one outcome."""
-    assert services.redis is not None, "Redis has to be one that the tests may empty"
     async with installation(services) as calls:
         await calls.start(2)
         await calls.subscribe()
@@ -136,7 +130,7 @@ async def test_redis_wiped_in_mid_run_costs_no_command_and_no_order(services: Se
         publishing = asyncio.create_task(publish_calls(calls, 60, over))
         for wipes in range(1, 3):
             await eventually(lambda: len(calls.events) >= 200 * wipes, "events flow")  # noqa: B023 - called in this turn
-            await calls.redis.flushall()
+            await empty_redis(calls)
             await until_noticed(*calls.workers)
             report = await restored(calls)
             assert report.calls > 0
@@ -186,7 +180,7 @@ async def test_after_a_rebuild_a_repeated_command_is_answered_with_the_same_even
     await calls.ask("123XYZ", "call", **CALL)
     muted = await calls.answer(await calls.publish("123XYZ", mute, message_id="once"))
     await calls.ask("123XYZ", "transfer", endpoint=ALICE)
-    await calls.redis.flushall()
+    await empty_redis(calls)
     await restored(calls)
 
     await calls.publish("123XYZ", hold, message_id="too-early")
@@ -206,7 +200,7 @@ async def test_a_worker_that_loaded_a_call_before_the_loss_cannot_commit_it(
     store = CallStore.of(redis, calls.settings)
     stored = (await store.load({"123XYZ": ()}))["123XYZ"]
     assert isinstance(stored, StoredCall)
-    await calls.redis.flushall()
+    await empty_redis(calls)
     await restored(calls)
     assert await store.commit([Change(stored.call, stored.version)]) == [False]
     assert await store.commit([Change(stored.call, 0)]) == [False]
@@ -217,7 +211,6 @@ async def test_what_was_published_while_redis_was_lost_comes_back(
     empty: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not acknowledged: a rebuild may have read the journal before it was published."""
-    assert empty.services.redis is not None, "Redis has to be one that the tests may empty"
     publish = Outbox.publish
     lost = asyncio.Event()
 
@@ -225,7 +218,7 @@ async def test_what_was_published_while_redis_was_lost_comes_back(
         await publish(outbox, messages)
         if messages and not lost.is_set():
             lost.set()
-            await empty.redis.flushall()
+            await empty_redis(empty)
 
     monkeypatch.setattr(Outbox, "publish", publish_and_lose)
     service = Service(empty.settings)
@@ -244,98 +237,13 @@ async def test_what_was_published_while_redis_was_lost_comes_back(
     await running
 
 
-async def test_a_redis_emptied_while_nobody_worked_is_noticed_at_the_start(
-    calls: Installation,
-) -> None:
-    """The worker says so in its log and to whoever asks whether it is ready."""
-    await calls.ask("123XYZ", "call", **CALL)
-    assert await calls.workers[0].terminate() == 0
-    await calls.redis.flushall()
-    worker = await calls.spawn()
-    waiting = await calls.command("123XYZ", "hold")
-    await until_noticed(worker)
-    assert not worker.logged("worker joined")
-    body = await asyncio.to_thread(problems, worker.http_port)
-    assert "callctl rebuild" in body
-    await restored(calls)
-    assert (await calls.answer(waiting)).sequence == 2
-    assert await asyncio.to_thread(problems, worker.http_port) == ""
-
-
-def problems(port: int) -> str:
-    """Return what a worker says that keeps it from being ready."""
-    request = f"http://127.0.0.1:{port}/ready"
-    try:
-        with urlopen(request, timeout=5) as answer:
-            body = json.load(answer)
-    except OSError as error:
-        body = json.loads(error.read().decode())  # type: ignore[attr-defined]  # an HTTPError
-    return "; ".join(body["problems"])
-
-
-async def test_an_old_backup_restored_while_nobody_worked_is_noticed_at_the_start(
-    calls: Installation,
-) -> None:
-    """The epoch is in it, but the journal's last events are newer than its calls."""
-    await calls.ask("123XYZ", "call", **CALL)
-    key = calls.names.call_prefix + "123XYZ"
-    backup = await calls.redis.dump(key)
-    assert backup is not None
-    await calls.ask("123XYZ", "hold")
-    await calls.ask("younger than the backup", "call", **CALL)
-    assert await calls.workers[0].terminate() == 0
-    await calls.redis.restore(key, 0, backup, replace=True)
-    await calls.redis.delete(calls.names.call_prefix + "younger than the backup")
-
-    worker = await calls.spawn()
-    await until_noticed(worker)
-    assert not worker.logged("worker joined")
-    assert (await restored(calls)).calls == 2
-    await worker.joined()
-    assert (await calls.ask("123XYZ", "hold")).sequence == 3
-
-
-async def test_a_loss_can_be_accepted(calls: Installation) -> None:
-    """Workers go on with what is there, now and in their next session."""
-    await calls.ask("123XYZ", "call", **CALL)
-    await calls.redis.flushall()
-    await until_noticed(*calls.workers)
-    report = await restored(calls, accept_loss=True)
-    assert (report.calls, report.new_epoch) == (0, True)
-    assert (await calls.ask("123XYZ", "hold")).content["status"] == 481
-    assert await calls.workers[0].terminate() == 0
-    await calls.start()
-    assert (await calls.ask("123XYZ", "hold")).sequence == 2
-
-
-async def test_a_journal_without_events_is_no_loss(calls: Installation) -> None:
-    """As after an installation whose first worker died before it could begin."""
-    assert await calls.workers[0].terminate() == 0
-    await calls.redis.flushall()
-    await calls.start(2)
-    assert (await calls.ask("123XYZ", "call", **CALL)).sequence == 1
-
-
-async def test_a_call_that_cannot_be_read_may_be_deleted_and_restored(calls: Installation) -> None:
-    """The worker that has met it does not take its deletion for a loss; a rebuild has it back."""
-    await calls.ask("123XYZ", "call", **CALL)
-    key = calls.names.call_prefix + "123XYZ"
-    await calls.redis.hset(key, "state", "flying")
-    assert (await calls.ask("123XYZ", "hold")).content["status"] == 500
-    await calls.redis.delete(key)
-    report = await restored(calls)
-    assert (report.calls, report.records) == (1, 1)
-    assert (await calls.ask("123XYZ", "hold")).content["status"] == 200
-    assert not any(noticed(worker) for worker in calls.workers)
-
-
 async def test_a_key_that_holds_something_else_does_not_stop_a_rebuild(
     calls: Installation,
 ) -> None:
     """It is counted, left as it is, and the others are restored."""
     await calls.ask("strange", "call", **CALL)
     await calls.ask("fine", "call", **CALL)
-    await calls.redis.flushall()
+    await empty_redis(calls)
     await calls.redis.set(calls.names.call_prefix + "strange", "not a hash")
     report = await restored(calls)
     assert (report.calls, report.unreadable) == (1, 1)
@@ -343,7 +251,6 @@ async def test_a_key_that_holds_something_else_does_not_stop_a_rebuild(
 
 async def test_what_is_not_kept_any_more_is_not_restored(services: Services) -> None:
     """An ended call, and one that has idled; others with what is left of their time."""
-    assert services.redis is not None, "Redis has to be one that the tests may empty"
     async with installation(services, ended_retention_seconds=3, idle_expiry_seconds=600) as calls:
         await calls.start()
         await calls.subscribe()
@@ -353,7 +260,7 @@ async def test_what_is_not_kept_any_more_is_not_restored(services: Services) -> 
         over, live = (calls.names.call_prefix + name for name in ("over", "live"))
         await asyncio.sleep(3 + 0.1)
         assert await calls.redis.exists(over) == 0
-        await calls.redis.flushall()
+        await empty_redis(calls)
         report = await restored(calls)
         assert (report.calls, report.expired) == (1, 2)
         assert await calls.redis.exists(over) == 0
@@ -369,7 +276,7 @@ async def test_a_rebuild_that_loses_its_connection_goes_on_where_it_was(
     for number in range(12):
         await calls.ask(f"call-{number}", "call", **CALL)
     before = await contents(calls)
-    await calls.redis.flushall()
+    await empty_redis(calls)
     monkeypatch.setattr(rebuilding, "_CHUNK", 5)
     seen: list[int] = []
 
@@ -387,7 +294,7 @@ async def test_a_rebuild_that_loses_its_connection_goes_on_where_it_was(
 async def test_callctl_rebuild_says_what_it_restored(calls: Installation) -> None:
     """For people, or as JSON; without a journal it says that too."""
     await calls.ask("123XYZ", "call", **CALL)
-    await calls.redis.flushall()
+    await empty_redis(calls)
     code, output, errors = await callctl(calls, "rebuild")
     assert (code, errors) == (0, "")
     assert "restored  1 calls, 1 records" in output
