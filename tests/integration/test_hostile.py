@@ -4,15 +4,17 @@ import json
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from deploy.local import Services
+from deploy.local import Services, rabbitmq_server
 from schemas.wire import MAX_BODY_BYTES
 from tests.frames import Closed, properties, raw_producer, short_string, table
 from tests.harness import Installation, eventually, installation
 
+LARGEST = 16 * 1024 * 1024
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
 HOLD = json.dumps({"call_control": "hold", "request_id": "1"}).encode()
 NOT_UTF8 = short_string(b"a\xff")
@@ -132,9 +134,20 @@ async def test_rabbitmq_refuses_what_nobody_could_read_past(calls: Installation)
                 await producer.publish(calls.names.commands, b"1", HOLD, encoded)
 
 
-async def test_the_largest_bodies_that_rabbitmq_takes_are_answered(calls: Installation) -> None:
-    """By a dead letter that holds the beginning; RabbitMQ 4 takes 16 MiB."""
-    size = 16 * 1024 * 1024
+@pytest.fixture
+async def lenient(services: Services) -> AsyncIterator[Installation]:
+    """An installation on a RabbitMQ that takes what RabbitMQ 4 takes by default: 16 MiB."""
+    with rabbitmq_server(f"max_message_size = {LARGEST}\n") as broker:
+        own = replace(services, amqp_url=broker.url, rabbitmq=broker, management_url=None)
+        async with installation(own) as made:
+            await made.start()
+            await made.subscribe()
+            yield made
+
+
+async def test_the_largest_bodies_that_rabbitmq_takes_are_answered(lenient: Installation) -> None:
+    """By a dead letter that holds the beginning."""
+    calls, size = lenient, LARGEST
     for number, filler in enumerate((b"[", b'{"a":', b"9", b" ", b'"', b"\xff"), start=1):
         body = (filler * (size // len(filler) + 1))[:size]
         await calls.publish_bytes("1", body, message_id=f"huge-{number}")
@@ -144,7 +157,7 @@ async def test_the_largest_bodies_that_rabbitmq_takes_are_answered(calls: Instal
         assert len(dead.body) <= MAX_BODY_BYTES
         assert dead.message_id == f"huge-{number}"
     await calls.ask("1", "call", **CALL)
-    assert calls.complaints() == []
+    assert not any(worker.logged("session lost") for worker in calls.workers)
 
 
 HOSTILE_IDS = [
