@@ -107,6 +107,7 @@ class Worker:
             await eventually(
                 lambda: self.logged("worker joined") or self.process.returncode is not None,
                 "worker joins",
+                START_SECONDS,
             )
         except AssertionError as error:
             raise AssertionError(f"{error}; its log: {self.log.read_text()[-2000:]}") from None
