@@ -29,7 +29,7 @@ from worker.broker import connection as broker
 from worker.settings import PREFIX
 
 #: Seconds without a fault at the beginning, from which normal time is taken.
-_UNDISTURBED_SECONDS: Final = 8.0
+_UNDISTURBED_SECONDS: Final = 5.0
 
 #: Seconds that the first commands are not counted as normal.
 _WARMING_UP_SECONDS: Final = 2.0
@@ -66,7 +66,7 @@ class Plan:
     seed: int
     directory: Path
     workers: int = 3
-    rate: float = 250.0
+    rate: float = 220.0
     partitions: int = 64
 
 
@@ -173,11 +173,7 @@ class _Run:
         await asyncio.sleep(_WARMING_UP_SECONDS)
         since = time.monotonic()
         await asyncio.sleep(_UNDISTURBED_SECONDS)
-        latency = Latency.of(
-            timing
-            for timing in self._timeline.between(since, time.monotonic())
-            if timing.answered_at < float("inf")
-        )
+        latency = Latency.of(self._timeline.between(since, time.monotonic()))
         self._timeline.calibrate(latency)
         return latency
 

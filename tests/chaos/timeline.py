@@ -13,7 +13,7 @@ _CALM_SECONDS: Final = 0.25
 _LEAST_NORMAL_SECONDS: Final = 0.25
 
 #: Normal time is so many times the undisturbed 99th percentile.
-_MARGIN: Final = 3.0
+_MARGIN: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -136,5 +136,9 @@ class Timeline:
         return max(felt, default=since) - since
 
     def between(self, since: float, until: float) -> list[Timing]:
-        """Return the commands that were wanted in a span of time."""
-        return [timing for timing in self.timings if since <= timing.wanted_at <= until]
+        """Return the commands that were wanted and answered in a span of time."""
+        return [
+            timing
+            for timing in self.timings
+            if since <= timing.wanted_at and timing.answered_at <= until
+        ]

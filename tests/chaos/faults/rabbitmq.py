@@ -48,7 +48,7 @@ async def _set_watermark(target: Target, fraction: str) -> None:
     await asyncio.to_thread(target.rabbitmq.ctl, "set_vm_memory_high_watermark", fraction)
 
 
-@fault(_COMPONENT, "one connection half open", lasting=12, felt_from="fault")
+@fault(_COMPONENT, "one connection half open", lasting=11, felt_from="fault")
 async def half_open(target: Target) -> AsyncIterator[None]:
     """Nothing passes on it any more, and nobody is told."""
     link = target.random.choice(target.amqp_proxy.links)

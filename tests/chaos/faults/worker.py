@@ -13,6 +13,9 @@ _COMPONENT: Final = "worker"
 #: How often a worker is killed at each step.
 _TIMES: Final = 20
 
+#: How many workers are killed one after the other, a second apart.
+_KILLS: Final = 10
+
 _AN_HOUR_SECONDS: Final = 3600.0
 
 
@@ -37,16 +40,16 @@ killed_at_steps: Final[tuple[Fault, ...]] = tuple(
 )
 
 
-@fault(_COMPONENT, "one killed every second for 15 s")
+@fault(_COMPONENT, f"one killed every second for {_KILLS} s")
 async def killed_every_second(target: Target) -> AsyncIterator[None]:
     """SIGKILL, again and again."""
-    for _ in range(15):
+    for _ in range(_KILLS):
         await target.fleet.killed(target.fleet.any())
         await asyncio.sleep(1)
     yield
 
 
-@fault(_COMPONENT, "paused until the broker drops it", lasting=8, felt_from="fault")
+@fault(_COMPONENT, "paused until the broker drops it", lasting=7, felt_from="fault")
 async def paused(target: Target) -> AsyncIterator[None]:
     """SIGSTOP for longer than RabbitMQ waits for a heartbeat, then SIGCONT: a zombie wakes.
 
