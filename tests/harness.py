@@ -29,6 +29,9 @@ from worker.settings import PREFIX, Settings
 #: Seconds that something may take which takes milliseconds on a quiet machine.
 PATIENCE_SECONDS = 45.0
 
+#: Seconds that a worker may take to start; on a busy machine its imports alone take many.
+START_SECONDS = 90.0
+
 ROOT = Path(__file__).parent.parent
 
 
