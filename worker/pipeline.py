@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Final, TypeVar
 
 import structlog
@@ -51,7 +52,7 @@ _MOST_CONFLICTS: Final = 5
 
 #: How often a command has come back when it is processed alone from then on. Few do: a worker that
 #: is stopped, or loses a service, returns each command once.
-_SUSPICIOUS_RETURNS: Final = 3
+_SUSPICIOUS_RETURNS: Final = 5
 
 #: How many workers may die while they process a command alone, before it counts as the cause.
 _MOST_CRASHES: Final = 3
@@ -59,6 +60,10 @@ _MOST_CRASHES: Final = 3
 
 class WorkersCrashed(Exception):
     """Raised in place of a decision on which workers crash."""
+
+
+def _is_suspicious(delivery: Delivery) -> bool:
+    return delivery.returns >= _SUSPICIOUS_RETURNS
 
 
 def _crash(call: Call, message: Message) -> Decision:
@@ -114,12 +119,13 @@ class Pipeline:
     async def _take_and_commit(self, committed: asyncio.Queue[list[Outcome]]) -> None:
         while True:
             deliveries = await self.inbox.take(self.batch_size)
-            if any(delivery.returns >= _SUSPICIOUS_RETURNS for delivery in deliveries):
-                for delivery in deliveries:
-                    await self._process_alone(delivery, committed)
-            else:
-                items = [read_delivery(delivery) for delivery in deliveries]
-                await committed.put(await self.commit(items, self.decide))
+            for suspicious, some in groupby(deliveries, _is_suspicious):
+                if suspicious:
+                    for delivery in some:
+                        await self._process_alone(delivery, committed)
+                else:
+                    items = [read_delivery(delivery) for delivery in some]
+                    await committed.put(await self.commit(items, self.decide))
 
     async def _process_alone(
         self, delivery: Delivery, committed: asyncio.Queue[list[Outcome]]
