@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test chaos test-docker test-versions lint docs format lock clean
+.PHONY: help setup demo run test test-long chaos test-docker test-versions lint docs format lock clean
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -9,6 +9,9 @@ ARGS ?=
 MINUTES ?= 5
 
 VERSIONS ?= bookworm forky valkey
+# What takes minutes, and a machine that does nothing else.
+LONG_TESTS := tests/chaos/test_chaos.py tests/integration/test_clusters.py
+
 # What depends on how the servers are started, stopped and disturbed.
 DOCKER_TESTS := $(addprefix tests/integration/test_, $(addsuffix .py, \
 	order one_outcome restarts faults service membership watchdog backpressure)) tests/local/test_provide.py
@@ -31,8 +34,11 @@ demo: setup ## Run the demo against RabbitMQ and Redis of its own
 run: setup ## Run a worker against RabbitMQ and Redis of its own
 	@$(PY) -m deploy.local run -- $(WORKER)
 
-test: setup ## Run all tests (ARGS="-k word" to select)
-	$(PY) -m pytest $(ARGS)
+test: setup ## Run all tests but the long ones (ARGS="-k word" to select)
+	$(PY) -m pytest $(addprefix --ignore=,$(LONG_TESTS)) $(ARGS)
+
+test-long: setup ## Run the long ones: every fault under load, and clusters
+	$(PY) -m pytest $(LONG_TESTS) $(ARGS)
 
 chaos: setup ## Break everything under load for MINUTES, and fuzz (ARGS="--seed 7 --only Redis" to select)
 	$(PY) -m tests.chaos --minutes $(MINUTES) $(ARGS)

@@ -51,8 +51,8 @@ _T = TypeVar("_T")
 _MOST_CONFLICTS: Final = 5
 
 #: How often a command has come back when it is processed alone from then on. Few do: a worker that
-#: is stopped, or loses a service, returns each command once.
-_SUSPICIOUS_RETURNS: Final = 5
+#: dies, loses a service or hands a partition over returns each command once.
+_SUSPICIOUS_RETURNS: Final = 8
 
 #: How many workers may die while they process a command alone, before it counts as the cause.
 _MOST_CRASHES: Final = 3

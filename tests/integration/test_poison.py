@@ -12,7 +12,7 @@ from tests.saboteur import POISON
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
 
 #: Workers that may die of one poisoned command, with some to spare.
-MOST_DEATHS = 12
+MOST_DEATHS = 16
 
 
 @pytest.fixture

@@ -23,6 +23,9 @@ _log: Final = structlog.get_logger(__name__)
 #: Looks at each partition within the time after which it counts as stalled.
 _LOOKS: Final = 4
 
+#: How often the time between two attempts at a stalled partition doubles.
+_MOST_DOUBLINGS: Final = 4
+
 
 class Watchdog:
     """Looks after the partitions that this worker owns.
@@ -55,6 +58,7 @@ class Watchdog:
         self._report = report
         self._seen: dict[int, tuple[Subscription, int]] = {}
         self._quiet_since: dict[int, float] = {}
+        self._resubscribed: dict[int, int] = {}
         self._stalled: set[int] = set()
 
     async def run(self) -> None:
@@ -102,6 +106,7 @@ class Watchdog:
 
     def _moves(self, partition: int) -> None:
         self._quiet_since.pop(partition, None)
+        self._resubscribed.pop(partition, None)
         if partition in self._stalled:
             self._stalled.discard(partition)
             _log.info("partition no longer stalled", partition=partition)
@@ -110,7 +115,11 @@ class Watchdog:
         now = asyncio.get_running_loop().time()
         if now - self._quiet_since.setdefault(partition, now) < self._stall_seconds:
             return
+        # Whoever subscribes stands at the end of the broker's line, so it is done ever less often.
+        times = self._resubscribed.get(partition, 0)
+        self._resubscribed[partition] = times + 1
+        factor = 2 ** min(times, _MOST_DOUBLINGS)
+        self._quiet_since[partition] = now + self._stall_seconds * (factor - 1)
         _log.error("partition stalled", partition=partition, seconds=self._stall_seconds)
         self._stalled.add(partition)
-        self._quiet_since[partition] = now
         self._inbox.resubscribe(partition)
