@@ -1,10 +1,12 @@
-"""When which faults come: each alone in turn, then several at once, and so on."""
+"""When which faults come: each alone in turn, then some at once, and so on."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import count
+from random import Random
 from typing import Final
 
 from tests.chaos.target import Fault, Target
@@ -16,9 +18,6 @@ _RECOVERY_SECONDS: Final = 60.0
 
 #: How many faults come at once, at most, each of another component.
 _MOST_AT_ONCE: Final = 3
-
-#: Rounds of faults at once between two turns of faults alone.
-_MIXED_ROUNDS: Final = 15
 
 #: Seconds within which faults at once begin.
 _SPREAD_SECONDS: Final = 2.0
@@ -46,9 +45,10 @@ class Round:
 async def rounds(
     faults: Sequence[Fault], target: Target, timeline: Timeline, until: float
 ) -> AsyncIterator[Round]:
-    """Inject every fault alone, then some at once, and both again until it is time to end.
+    """Inject every fault alone, then some at once, and so on until it is time to end.
 
-    Every fault comes once, however long that takes.
+    Every fault comes once, however long that takes; those that are to come more often come again
+    in the next turns.
 
     Args:
         faults: The faults.
@@ -56,25 +56,30 @@ async def rounds(
         timeline: What callers see meanwhile.
         until: The time to end, by ``time.monotonic``.
     """
+    most = max(fault.times for fault in faults)
     by_component: dict[str, list[Fault]] = {}
     for fault in faults:
         if fault.mixes:
             by_component.setdefault(fault.component, []).append(fault)
-    first = True
-    while first or time.monotonic() < until:
-        for turn in range(max(fault.times for fault in faults)):
-            for fault in faults:
-                unconditional = first and turn == 0
-                if turn < fault.times and (unconditional or time.monotonic() < until):
-                    yield await _round((fault,), target, timeline)
-        first = False
-        for _ in range(_MIXED_ROUNDS if len(by_component) > 1 else 0):
-            if time.monotonic() < until:
-                # Two of one component would undo each other.
-                count = min(len(by_component), target.random.randint(2, _MOST_AT_ONCE))
-                components = target.random.sample(list(by_component.values()), count)
-                mixed = [target.random.choice(component) for component in components]
-                yield await _round(mixed, target, timeline)
+    for turn in count():
+        for fault in faults:
+            # Those that come once have theirs again when the others have had all of theirs.
+            due = turn % most < fault.times
+            if due and (turn == 0 or time.monotonic() < until):
+                yield await _round((fault,), target, timeline)
+        if time.monotonic() > until:
+            return
+        if len(by_component) > 1:
+            yield await _round(_mixed(by_component, target.random), target, timeline)
+
+
+def _mixed(by_component: Mapping[str, Sequence[Fault]], random: Random) -> list[Fault]:
+    """Choose faults to come at once: two of one component would undo each other."""
+    number = min(len(by_component), random.randint(2, _MOST_AT_ONCE))
+    return [
+        random.choice(by_component[component])
+        for component in random.sample(list(by_component), number)
+    ]
 
 
 async def _round(faults: Sequence[Fault], target: Target, timeline: Timeline) -> Round:
