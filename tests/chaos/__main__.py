@@ -67,7 +67,7 @@ def _shown(plan: Plan) -> Report:
                 line = (
                     f"{elapsed:6.0f} s  {names}: {felt}{', NOT OVERCOME' if each.forgotten else ''}"
                 )
-                progress.console.print(line, highlight=False, markup=False)
+                progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
                 progress.update(bar, completed=elapsed)
 
             return asyncio.run(run(services, plan, told))
