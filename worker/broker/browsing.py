@@ -7,7 +7,7 @@ again where it stood. (``basic.nack`` would not do: before 4.0 what it hands bac
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -30,9 +30,16 @@ _CONSUMERS: Final = 32
 #: The largest prefetch there is (AMQP 0-9-1: a short integer).
 _MOST_PREFETCH: Final = 65_535
 
+#: Commands that are published at once, and the seconds that their confirms may take.
+_BATCH: Final = 500
+_CONFIRM_SECONDS: Final = 30.0
+
 #: Seconds to wait for whoever has dead letters at the moment; RabbitMQ itself takes a few
 #: milliseconds to notice that a channel is gone.
 _BUSY_SECONDS: Final = 5.0
+
+#: Seconds that handing back may take.
+_HAND_BACK_SECONDS: Final = 30.0
 
 #: Seconds that the next dead letter may take to come.
 _QUIET_SECONDS: Final = 10.0
@@ -76,7 +83,7 @@ class DeadLetterQueue:
         async with broker_errors("reading the dead letters"):
             await self._channel.basic_qos(prefetch_count=self._page)
             await self._channel.basic_consume(
-                self._queue, self._on_delivery, consumer_tag=f"callctl.{self._consumers:06}"
+                self._queue, self._on_delivery, consumer_tag=_consumer_tag(self._consumers)
             )
         self._consumers += 1
 
@@ -99,39 +106,46 @@ class DeadLetterQueue:
         self._seen += len(page)
         return page
 
-    async def replay(self, letter: DeadLetter) -> str | None:
-        """Publish a dead letter as the command it was; remove it when RabbitMQ has confirmed that.
-
-        One after the other, since two may have one ``message_id``, by which aiormq tells which of
-        those under way a message was that no queue takes.
+    async def replay(self, letters: Iterable[DeadLetter]) -> list[tuple[DeadLetter, str]]:
+        """Publish dead letters as the commands they were; remove what RabbitMQ has confirmed.
 
         Returns:
-            Why it was refused and stays; None when it is gone.
+            Those it refused, which stay, and why.
 
         Raises:
-            BrokerUnavailable: It is not confirmed, and may have been published or not; it stays.
-            ConfigurationError: Its exchange is not there.
+            BrokerUnavailable: Some are not confirmed, and may have been published or not; they
+                stay.
+            ConfigurationError: The exchange of one is not there.
         """
+        refused: list[tuple[DeadLetter, str]] = []
+        for batch in _batches(letters):
+            async with broker_errors("replaying dead letters", _CONFIRM_SECONDS):
+                results = await asyncio.gather(*map(self._publish, batch), return_exceptions=True)
+            confirmed: list[DeadLetter] = []
+            for letter, result in zip(batch, results, strict=True):
+                if result is None:
+                    confirmed.append(letter)
+                elif isinstance(result, DeliveryError):
+                    unroutable = isinstance(result, PublishError)
+                    why = "no queue takes it" if unroutable else "its queue is full"
+                    refused.append((letter, why))
+                elif isinstance(result, ChannelNotFoundEntity):
+                    raise ConfigurationError(f"there is no exchange {letter.exchange}")
+                else:
+                    raise BrokerUnavailable(f"RabbitMQ: {result} (while replaying)") from result
+            await self.remove(confirmed)
+        return refused
+
+    async def _publish(self, letter: DeadLetter) -> None:
         message = letter.again()
-        try:
-            async with broker_errors("replaying a dead letter"):
-                await self._publisher.basic_publish(
-                    message.body,
-                    exchange=message.exchange,
-                    routing_key=message.routing_key,
-                    properties=message.properties,
-                    mandatory=True,
-                )
-        except PublishError:
-            return "no queue takes it"
-        except DeliveryError:
-            return "its queue is full"
-        except BrokerUnavailable as error:
-            if isinstance(error.__cause__, ChannelNotFoundEntity):
-                raise ConfigurationError(f"there is no exchange {letter.exchange}") from None
-            raise
-        await self.remove([letter])
-        return None
+        await self._publisher.basic_publish(
+            message.body,
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            properties=message.properties,
+            mandatory=True,
+            wait=False,
+        )
 
     async def remove(self, letters: Sequence[DeadLetter]) -> None:
         """Remove dead letters for good."""
@@ -139,6 +153,41 @@ class DeadLetterQueue:
             for letter in letters:
                 await self._channel.basic_ack(letter.tag, wait=False)
         self._removed += len(letters)
+
+    async def close(self) -> None:
+        """Hand back what has not been removed.
+
+        RabbitMQ passes acknowledgements on to the queue in its own time, and drops with a channel
+        those that still wait. It waits itself for the queue to answer a cancellation, which comes
+        behind them.
+
+        Raises:
+            BrokerUnavailable: The connection is gone, and everything handed back with it.
+        """
+        async with broker_errors("handing dead letters back", _HAND_BACK_SECONDS):
+            for number in range(self._consumers):
+                await self._channel.basic_cancel(_consumer_tag(number))
+            await self._channel.close()
+
+
+def _consumer_tag(number: int) -> str:
+    return f"callctl.{number:02}"
+
+
+def _batches(letters: Iterable[DeadLetter]) -> Iterable[Iterable[DeadLetter]]:
+    """Split what is published at once so that no two in a batch have one ``message_id``.
+
+    aiormq tells by it which message it was that no queue takes.
+    """
+    batches: list[dict[str, DeadLetter]] = []
+    for letter in letters:
+        key = letter.message_id or letter.id
+        batch = next((one for one in batches if len(one) < _BATCH and key not in one), None)
+        if batch is None:
+            batch = {}
+            batches.append(batch)
+        batch[key] = letter
+    return [batch.values() for batch in batches]
 
 
 @asynccontextmanager
@@ -158,9 +207,7 @@ async def open_dead_letters(settings: Settings) -> AsyncIterator[DeadLetterQueue
         try:
             yield letters
         finally:
-            # Behind the last acknowledgement; the end of the connection would not wait for it.
-            async with broker_errors("handing dead letters back"):
-                await channel.close()
+            await letters.close()
     finally:
         await close(connection)
 

@@ -44,7 +44,7 @@ async def list_letters(
                 _say(f"only the first {limit} of those in question; --limit shows more")
                 break
             if as_json:
-                typer.echo(to_json(letter.summary()))
+                sys.stdout.write(f"{to_json(letter.summary()).decode()}\n")
             else:
                 table.add_row(*map(_plain, _row(letter)))
     if chosen.total and not as_json:
@@ -98,14 +98,11 @@ async def replay(selection: Selection, settings: Settings, *, yes: bool) -> int:
 
 
 async def _replay(queue: DeadLetterQueue, letters: Sequence[DeadLetter]) -> int:
-    replayed = 0
-    for letter in letters:
-        obstacle = letter.obstacle or await queue.replay(letter)
-        if obstacle is None:
-            replayed += 1
-        else:
-            _say(f"not replayed: {letter.id}: {obstacle}")
-    return replayed
+    left = [(letter, letter.obstacle) for letter in letters if letter.obstacle]
+    left += await queue.replay(letter for letter in letters if not letter.obstacle)
+    for letter, why in left:
+        _say(f"not replayed: {letter.id}: {why}")
+    return len(letters) - len(left)
 
 
 def _warn(chosen: Chosen) -> None:
