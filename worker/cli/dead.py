@@ -42,6 +42,7 @@ async def list_letters(
                 continue
             if chosen.total > limit:
                 _say(f"only the first {limit} of those in question; --limit shows more")
+                chosen.missing.clear()
                 break
             if as_json:
                 sys.stdout.write(f"{to_json(letter.summary()).decode()}\n")
@@ -106,16 +107,13 @@ async def _replay(queue: DeadLetterQueue, letters: Sequence[DeadLetter]) -> int:
 
 
 def _warn(chosen: Chosen) -> None:
-    malformed, bugs = chosen.statuses[_MALFORMED], chosen.statuses[_BUG]
-    if malformed:
-        _say(f"{malformed} are malformed, and will be again: they come back")
-    if bugs:
-        _say(
-            f"{bugs} were answered with 500: while that is on record, it is the answer again,"
-            " and they come back"
-        )
-    if chosen.obstacles:
-        _say(f"{chosen.obstacles} cannot be replayed")
+    for count, what in (
+        (chosen.statuses[_MALFORMED], "malformed as ever, so they come back"),
+        (chosen.statuses[_BUG], "answered with 500: while that is on record, they come back"),
+        (chosen.obstacles, "not to be replayed"),
+    ):
+        if count:
+            _say(f"{count} of {chosen.total}: {what}")
 
 
 async def drop(selection: Selection, settings: Settings, *, yes: bool) -> int:
