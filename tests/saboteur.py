@@ -43,8 +43,8 @@ LAST_WORDS: Final = "struck at "
 #: send to itself, or 0.
 Doom = Callable[[str], int]
 
-#: Turns of the loop that published frames may take to reach the socket.
-_MOST_TURNS: Final = 1000
+#: Seconds that published frames may take to reach the socket, the opening of a channel included.
+_MOST_SECONDS: Final = 10.0
 
 #: The call whose commands are poison.
 POISON = "poison"
@@ -86,7 +86,8 @@ def _strike_while_publishing(doomed: Doom) -> None:
         if not number:
             return await publish(self, messages)
         confirmed = asyncio.create_task(publish(self, messages))
-        for _ in range(_MOST_TURNS):
+        deadline = time.monotonic() + _MOST_SECONDS
+        while not confirmed.done() and time.monotonic() < deadline:
             await asyncio.sleep(0)
             channel = self._events
             if channel and channel.confirmations and channel.write_queue.empty():
