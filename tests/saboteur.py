@@ -18,8 +18,9 @@ from schemas.contract import CommandName
 from schemas.events import Event
 from worker import batch, outgoing
 from worker.broker import messages
-from worker.broker.inbox import Delivery, Inbox
+from worker.broker.inbox import Inbox
 from worker.broker.outbox import Outbox, Outgoing
+from worker.broker.subscription import Delivery
 from worker.cli.app import app
 from worker.core.call import Call
 from worker.core.messages import Decision, Message

@@ -17,8 +17,8 @@ from schemas.contract import reason_phrase
 from schemas.events import Event, Request, stable_id
 from schemas.reports import Report
 from schemas.wire import Malformed, read
-from worker.broker.inbox import Delivery
 from worker.broker.messages import without_digits
+from worker.broker.subscription import Delivery
 from worker.core.call import Call
 from worker.core.messages import Decision, Message
 from worker.core.transitions import refuse

@@ -33,8 +33,9 @@ from tenacity import (
 
 from schemas.contract import EventNames
 from worker.batch import Decide, Item, Outcome, by_call, fold, read_delivery, unanswerable
-from worker.broker.inbox import Delivery, Inbox
+from worker.broker.inbox import Inbox
 from worker.broker.outbox import Outbox, Outgoing
+from worker.broker.subscription import Delivery
 from worker.core.call import Call
 from worker.core.messages import Decision, Message
 from worker.errors import StoreUnavailable

@@ -22,6 +22,9 @@ _NEXT_SECONDS: Final = 0.1
 _TAIL: Final = 500
 _TAIL_SECONDS: Final = 2.0
 
+#: How long the last chunk is read at most, in seconds: where workers publish, there is always more.
+_LAST_CHUNK_SECONDS: Final = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Watch:
@@ -99,12 +102,14 @@ class Watch:
             last_chunk = await reader.take(1, _FIRST_SECONDS)
         if not last_chunk:
             return []
-        start = max(start, last_chunk[0].offset - _TAIL)
+        last = last_chunk[0].offset
         entries: list[Entry] = []
         deadline = time.monotonic() + _TAIL_SECONDS
-        async with read_journal(self.connection, self.journal, start) as reader:
+        async with read_journal(self.connection, self.journal, max(start, last - _TAIL)) as reader:
             patience = _FIRST_SECONDS
             while time.monotonic() < deadline and (more := await reader.take(_TAIL, patience)):
                 entries += more
+                if entries[-1].offset >= last:
+                    deadline = min(deadline, time.monotonic() + _LAST_CHUNK_SECONDS)
                 patience = _NEXT_SECONDS
         return entries

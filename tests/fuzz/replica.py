@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Final, cast
 
+from aiormq.abc import DeliveredMessage
 from pamqp import frame
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
@@ -21,9 +22,9 @@ from tests.frames import FRAME_MAX, header_frame
 from tests.fuzz.inputs import SECRET, Input
 from worker.batch import Item, Outcome, fold, read_delivery, unanswerable
 from worker.broker.connection import Channel
-from worker.broker.decoding import clear_undecodable, tolerate_undecodable_properties
-from worker.broker.inbox import Delivery, Subscription
+from worker.broker.decoding import tolerate_undecodable_properties
 from worker.broker.outbox import Outgoing
+from worker.broker.subscription import Delivery, Subscription
 from worker.core.call import Call
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names
@@ -35,7 +36,8 @@ from worker.store.codec import encode_call
 ROUTING_KEY: Final = b"fuzz"
 
 _AT: Final = 1_760_000_000_000
-_PARTITION: Final = Subscription(0, cast("Channel", object()), "replica")
+_CHANNEL: Final = cast("Channel", object())
+_PARTITION: Final = Subscription(0, _CHANNEL, "replica")
 _REPORTED: Final = range(180, 700)
 
 
@@ -69,17 +71,11 @@ class Replica:
         tolerate_undecodable_properties()
         _, _, header = frame.unmarshal(header_frame(encoded, len(body)))
         assert isinstance(header, ContentHeader)
-        undecodable = clear_undecodable(header.properties)
-        return Delivery(
-            _PARTITION,
-            1,
-            body,
-            header.properties,
-            redelivered=False,
-            exchange=self._names.commands,
-            routing_key=ROUTING_KEY.decode(),
-            undecodable=undecodable,
+        how = Basic.Deliver(
+            delivery_tag=1, exchange=self._names.commands, routing_key=ROUTING_KEY.decode()
         )
+        message = DeliveredMessage(how, header, body, _CHANNEL)
+        return Delivery.of(message, 1, _PARTITION)
 
     def _outcome(self, item: Item) -> Outcome:
         if item.request_id is None:

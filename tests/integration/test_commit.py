@@ -11,8 +11,9 @@ from deploy.local import Services
 from schemas.contract import EventNames
 from worker.batch import Outcome, read_delivery
 from worker.broker.connection import Channel
-from worker.broker.inbox import Delivery, Inbox, Subscription
+from worker.broker.inbox import Inbox
 from worker.broker.outbox import Outbox
+from worker.broker.subscription import Delivery, Subscription
 from worker.errors import StoreUnavailable
 from worker.gateways.loopback import decide_and_grant
 from worker.metrics import Metrics

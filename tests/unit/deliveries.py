@@ -7,7 +7,7 @@ from pamqp.commands import Basic
 
 from tests.unit.builders import CALL_ID, FIELDS
 from worker.broker.connection import Channel
-from worker.broker.inbox import Delivery, Subscription
+from worker.broker.subscription import Delivery, Subscription
 
 #: Nothing here talks to the channel.
 PARTITION: Final = Subscription(7, cast("Channel", object()), "worker-1")

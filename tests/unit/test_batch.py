@@ -14,8 +14,8 @@ from schemas.events import Envelope, Event
 from tests.unit.builders import CALL_ID, FIELDS, told
 from tests.unit.deliveries import body, delivery, spoken
 from worker.batch import Item, Outcome, by_call, fold, read_delivery, unanswerable
-from worker.broker.inbox import Delivery
 from worker.broker.messages import event_message
+from worker.broker.subscription import Delivery
 from worker.core.call import Call, State
 from worker.core.messages import Decision, Message
 from worker.errors import CorruptCall

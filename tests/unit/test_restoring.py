@@ -13,9 +13,9 @@ from schemas.contract import CommandName, EventNames
 from tests.unit.builders import ALICE, BOB, CALL_ID, FIELDS
 from tests.unit.deliveries import body, delivery, spoken
 from worker.batch import Outcome, fold, read_delivery
-from worker.broker.inbox import Delivery
 from worker.broker.journal import Entry
 from worker.broker.messages import event_message
+from worker.broker.subscription import Delivery
 from worker.core.call import Call
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names

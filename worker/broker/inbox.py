@@ -9,7 +9,6 @@ was not taken goes back in order when the channel closes.
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -17,102 +16,15 @@ import structlog
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from aiormq.abc import DeliveredMessage
-from pamqp.commands import Basic
 
-from schemas.wire import MAX_BODY_BYTES
-from worker.broker.connection import Channel, broker_errors, open_channel
-from worker.broker.decoding import clear_undecodable
+from worker.broker.connection import broker_errors, open_channel
+from worker.broker.subscription import Delivery, Subscription
 from worker.names import Names
 
 _log: Final = structlog.get_logger(__name__)
 
 #: How long a partition that was given back is left to others, in seconds.
 _AWAY_SECONDS: Final = 1.0
-
-#: What is kept of a body: no more than it takes to see that it is too long, in bytes.
-_KEPT_BYTES: Final = MAX_BODY_BYTES + 1
-
-
-class Subscription:
-    """One partition's channel.
-
-    Attributes:
-        partition: Its number.
-        channel: The channel; its number is the partition's plus one.
-        owner: The worker that ranked first for the partition when this one subscribed.
-        leaving: Whether deliveries are no longer taken from it.
-        abandoned: Whether nothing on it is acknowledged any more, so that it all comes back.
-        active_since: When a standby got its first delivery, by the loop's clock.
-        delivered: How many commands have been delivered on it.
-    """
-
-    def __init__(self, partition: int, channel: Channel, owner: str) -> None:
-        self.partition = partition
-        self.channel = channel
-        self.owner = owner
-        self.leaving = False
-        self.abandoned = False
-        self.active_since: float | None = None
-        self.delivered = 0
-        self._answered = 0
-        self._unsettled = 0
-        self._settled = asyncio.Event()
-        self._settled.set()
-
-    def taken(self) -> None:
-        """Count a delivery that is being processed."""
-        self._unsettled += 1
-        self._settled.clear()
-
-    def settled(self, count: int) -> None:
-        """Count deliveries whose processing is over, well or badly."""
-        self._answered += count
-        self._unsettled -= count
-        if self._unsettled == 0:
-            self._settled.set()
-
-    @property
-    def idle(self) -> bool:
-        """Whether all that was delivered on it has been processed."""
-        return self.delivered == self._answered
-
-    async def all_settled(self) -> None:
-        """Wait until nothing taken from it is being processed."""
-        await self._settled.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One message from a partition.
-
-    Attributes:
-        subscription: The partition's channel.
-        tag: The delivery tag.
-        body: The body; of one that is too long, only so much that this can be seen.
-        properties: The properties that can be decoded.
-        redelivered: Whether the broker has delivered it before.
-        exchange: Where it was published to.
-        routing_key: With what routing key.
-        undecodable: The names of the properties that cannot be decoded.
-        returns: How often it has come back without an acknowledgement, by the broker's count.
-    """
-
-    subscription: Subscription
-    tag: int
-    body: bytes
-    properties: Basic.Properties
-    redelivered: bool
-    exchange: str
-    routing_key: str
-    undecodable: tuple[str, ...] = ()
-    returns: int = 0
-
-
-def _returns(message: DeliveredMessage) -> int:
-    # A quorum queue counts from the first return on; until then the header is the producer's.
-    headers = message.header.properties.headers if message.redelivered else None
-    count = (headers or {}).get("x-delivery-count")
-    return count if isinstance(count, int) else 0
 
 
 class Inbox:
@@ -249,26 +161,13 @@ class Inbox:
 
     def _enqueue(self, subscription: Subscription, message: DeliveredMessage) -> None:
         # Only enqueue: aiormq runs a task per delivery, whose order ends at its first await.
-        if subscription.leaving or message.delivery_tag is None:
+        tag = message.delivery_tag
+        if subscription.leaving or tag is None:
             return
         if subscription.active_since is None and subscription.owner != self._worker:
             subscription.active_since = asyncio.get_running_loop().time()
         subscription.delivered += 1
-        properties = message.header.properties
-        undecodable = clear_undecodable(properties)
-        self._arrived.append(
-            Delivery(
-                subscription,
-                message.delivery_tag,
-                message.body[:_KEPT_BYTES],
-                properties,
-                redelivered=bool(message.redelivered),
-                exchange=message.exchange or "",
-                routing_key=message.routing_key or "",
-                returns=_returns(message),
-                undecodable=undecodable,
-            )
-        )
+        self._arrived.append(Delivery.of(message, tag, subscription))
         self._wake.set()
 
     def _lost(self, subscription: Subscription) -> None:

@@ -14,8 +14,8 @@ from schemas.contract import EventNames
 from schemas.events import Event
 from schemas.fields import SHORT_STRING_BYTES
 from schemas.wire import COMMAND_KEYS, MAX_BODY_BYTES, event_headers, routing_key, write_body
-from worker.broker.inbox import Delivery
 from worker.broker.outbox import Outgoing
+from worker.broker.subscription import Delivery
 from worker.names import Names, is_ours
 
 APP_ID: Final = "call-control-worker"

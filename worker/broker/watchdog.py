@@ -14,7 +14,8 @@ from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
 
 from worker.broker.connection import Channel, broker_errors, open_channel
-from worker.broker.inbox import Inbox, Subscription
+from worker.broker.inbox import Inbox
+from worker.broker.subscription import Subscription
 from worker.errors import BrokerUnavailable
 from worker.names import Names
 
