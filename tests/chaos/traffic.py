@@ -48,7 +48,7 @@ class Traffic:
 
     async def history(self) -> History:
         """Return what crossed the wire, and what Redis holds now."""
-        redis = connect(self._installation.services.redis_url)
+        redis = connect(self._installation.settings.redis_url.get_secret_value())
         try:
             store = CallStore.of(redis, self._installation.settings)
             stored = await read_calls(store, list(self.load.published))

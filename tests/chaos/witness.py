@@ -34,9 +34,6 @@ _AGAIN_SECONDS: Final = 0.2
 #: Seconds without another entry after which the journal's end is reached.
 _END_SECONDS: Final = 3.0
 
-#: Calls that are loaded from Redis at a time.
-_AT_ONCE: Final = 100
-
 
 class _Interned:
     """Keeps equal events once: the subscriber's and the journal's are the same ones, mostly."""
@@ -181,22 +178,21 @@ async def read_calls(store: CallStore, calls: Sequence[str]) -> dict[str, Stored
         StoreUnavailable: Redis did not answer.
     """
     found: dict[str, Stored] = {}
-    for start in range(0, len(calls), _AT_ONCE):
-        some = calls[start : start + _AT_ONCE]
-        histories = await asyncio.gather(*map(store.history, some))
-        for request_id, history in zip(some, histories, strict=True):
-            if history is not None:
-                call, records = history
-                found[request_id] = Stored(
-                    call.state.value,
-                    call.held,
-                    call.muted,
-                    call.origin,
-                    call.destination,
-                    call.sequence,
-                    {
-                        message_id: tuple(event.message_id for event in record.events)
-                        for message_id, record in records
-                    },
-                )
+    # One at a time: redis-py's cluster client closes connections under tasks that share it.
+    for request_id in calls:
+        history = await store.history(request_id)
+        if history is not None:
+            call, records = history
+            found[request_id] = Stored(
+                call.state.value,
+                call.held,
+                call.muted,
+                call.origin,
+                call.destination,
+                call.sequence,
+                {
+                    message_id: tuple(event.message_id for event in record.events)
+                    for message_id, record in records
+                },
+            )
     return found
