@@ -22,9 +22,9 @@ from worker.broker.subscription import Delivery
 from worker.core.call import Call
 from worker.core.messages import Decision, Message
 from worker.core.transitions import refuse
-from worker.errors import CorruptCall
+from worker.errors import CorruptCall, place
 from worker.store.calls import Change, StoredCall
-from worker.store.codec import Record, decode_record, encode_record
+from worker.store.codec import Record, decode_record, encode_record, short_id
 
 Decide = Callable[[Call, Message], Decision]
 
@@ -45,7 +45,8 @@ class Item:
         delivery: The delivery.
         message: What it says.
         request_id: The call it is for; None where nobody can be answered.
-        record_id: The id under which its outcome is recorded.
+        record_id: The id under which its outcome is recorded; of an anonymous one the beginning of
+            that, which says what it is.
         anonymous: Whether it came without a ``message_id``.
         fault: The name of the error that reading it raised, which is a bug.
     """
@@ -56,6 +57,11 @@ class Item:
     record_id: str
     anonymous: bool
     fault: str | None = None
+
+    @property
+    def came_back(self) -> bool:
+        """Whether it is an anonymous one that may have been answered before."""
+        return self.anonymous and self.delivery.redelivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,12 @@ class Outcome:
     status: int = 200
     dead_reason: str | None = None
     record: tuple[str, bytes] | None = None
+
+    def close(self) -> None:
+        """Note that the delivery has this outcome, so that its record answers no later one."""
+        if self.item.came_back and self.record is not None:
+            record_id, _ = self.record
+            self.item.delivery.subscription.answered.add(record_id)
 
 
 def read_delivery(delivery: Delivery) -> Item:
@@ -160,20 +172,19 @@ def fold(
     decide: Decide,
     at: int,
     *,
-    beaten: bool = False,
+    since: int | None = None,
     anew: bool = False,
 ) -> tuple[Change | None, list[Outcome]]:
     """Decide the messages of one call, in order.
 
     Args:
         stored: The call, with the records found of these messages.
-        items: The messages; the same one may stand among them twice, handed back by one channel
-            and delivered again by the next.
+        items: The messages; the same one may stand among them twice, published twice.
         decide: The pure decision.
         at: The time, in milliseconds since the epoch.
-        beaten: Whether the messages have been folded before, and the call had moved on: by another
-            worker that has them too, or by this one's own commit of unknown outcome. A record is
-            then theirs even if they are not marked as redelivered.
+        since: The call's sequence when the messages were folded before, and the call had moved on:
+            by another worker that has them too, or by this one's own commit of unknown outcome.
+            Records from then on may be theirs even if they are not marked as redelivered.
         anew: Whether a call whose records answer messages is committed again, so that what waits
             for that commit covers the records too.
 
@@ -183,76 +194,107 @@ def fold(
     if isinstance(stored, CorruptCall):
         _log.error("call cannot be read", why=str(stored))
         return None, [_outcome_of_corruption(item, at) for item in items]
-    folding = _Folding(stored, decide, at, beaten=beaten)
-    outcomes = [folding.take(item) for item in items]
+    folding = _Folding(stored, decide, at)
+    records = _records_of(items, stored.records, since)
+    outcomes = [folding.take(item, records.get(id(item))) for item in items]
     return folding.change(anew=anew), outcomes
+
+
+def _records_of(items: Iterable[Item], records: Iterable[str], since: int | None) -> dict[int, str]:
+    """Find the records of anonymous messages that may have been answered before.
+
+    Nothing tells two of the same content apart but their order. What was answered and comes back
+    was answered last, and comes back first: so the first of them are taken for those that have
+    the last records. Not theirs are the records of what their own channel delivered before them.
+    """
+    alike: dict[str, list[Item]] = {}
+    for item in items:
+        if item.came_back or (item.anonymous and since is not None):
+            alike.setdefault(item.record_id, []).append(item)
+    found: dict[int, str] = {}
+    for beginning, these in alike.items():
+        answered = these[0].delivery.subscription.answered
+        numbers = (
+            record.removeprefix(f"{beginning}.")
+            for record in records
+            if record.startswith(f"{beginning}.") and record not in answered
+        )
+        # A producer's own message_id may begin like that.
+        made = sorted(int(number) for number in numbers if number.isascii() and number.isdigit())
+        before = [sequence for sequence in made if since is None or sequence <= since]
+        known = min(len(before), sum(item.came_back for item in these))
+        theirs = [*before[len(before) - known :], *made[len(before) :]]
+        for item, sequence in zip(these, theirs, strict=False):
+            found[id(item)] = f"{beginning}.{sequence}"
+    return found
 
 
 class _Folding:
     """The state between the messages of one call in one batch."""
 
-    def __init__(self, stored: StoredCall, decide: Decide, at: int, *, beaten: bool) -> None:
+    def __init__(self, stored: StoredCall, decide: Decide, at: int) -> None:
         self._stored = stored
         self._call = stored.call
         self._records = dict(stored.records)
         self._new: dict[str, bytes] = {}
         self._decide = decide
         self._at = at
-        self._beaten = beaten
 
-    def take(self, item: Item) -> Outcome:
-        known = self._records.get(item.record_id)
-        repeated = self._beaten or item.delivery.redelivered or not item.anonymous
-        if known is not None and repeated:
-            if item.record_id in self._new:
-                # The same command twice in this batch: its events are on their way already.
-                return Outcome(item, (), self._at)
-            try:
-                return self._repeated(item, known)
-            except CorruptCall as error:
-                _log.error("record cannot be read", why=str(error))
-                return _outcome_of_corruption(item, self._at)
-        return self._decided(item)
+    def take(self, item: Item, record_id: str | None) -> Outcome:
+        if not item.anonymous:
+            record_id = short_id(item.record_id)
+        known = self._records.get(record_id) if record_id else None
+        if record_id is None or known is None:
+            return self._decided(item)
+        if record_id in self._new:
+            # The same command twice in this batch: its events are on their way already.
+            return Outcome(item, (), self._at)
+        try:
+            request = item.message.request
+            if item.anonymous:
+                request = replace(request, id=record_id)
+            record = decode_record(known, self._call.request_id, request)
+        except CorruptCall as error:
+            _log.error("record cannot be read", why=str(error))
+            return _outcome_of_corruption(item, self._at)
+        return _outcome(item, record.events, record.at, (record_id, known))
 
     def change(self, *, anew: bool) -> Change | None:
         if not self._new and not (anew and self._stored.records):
             return None
         return Change(self._call, self._stored.version, self._new)
 
-    def _repeated(self, item: Item, known: bytes) -> Outcome:
-        record = decode_record(known, self._call.request_id, item.message.request)
-        if item.anonymous and record.events:
-            request = _numbered(item.message.request, record.events[0].sequence)
-            record = decode_record(known, self._call.request_id, request)
-        return _outcome(item, record.events, record.at, known)
-
     def _decided(self, item: Item) -> Outcome:
         message = item.message
         if item.anonymous:
-            # Two commands of the same content are two commands, so their events differ in id.
-            numbered = _numbered(message.request, self._call.sequence + 1)
-            message = replace(message, request=numbered)
+            # Two commands of the same content are two commands, so their records differ in id.
+            numbered = f"{item.record_id}.{self._call.sequence + 1}"
+            message = replace(message, request=replace(message.request, id=numbered))
         try:
             return self._recorded(item, message, self._decide(self._call, message))
         except Exception as error:  # noqa: BLE001 - a bug costs this command, not its partition
-            _log.exception("decision failed", request_id=self._call.request_id)
+            # Not the error's text: it can quote the command, digits included.
+            _log.error(
+                "decision failed",
+                request_id=self._call.request_id,
+                why=type(error).__name__,
+                where=place(error),
+            )
             reason = f"{reason_phrase(_BUG)}: {type(error).__name__}"
             if isinstance(message.body, Report):
                 return Outcome(item, (), self._at, _BUG, reason)
             return self._recorded(item, message, refuse(self._call, message, _BUG, reason))
 
     def _recorded(self, item: Item, message: Message, decision: Decision) -> Outcome:
-        value = None
+        stored = None
         if decision.events or decision.call != self._call:
             record = Record(self._at, _name(message), decision.call, decision.events)
+            record_id = short_id(message.request.id)
             value = encode_record(record, message.request)
-            self._records[item.record_id] = self._new[item.record_id] = value
+            stored = record_id, value
+            self._records[record_id] = self._new[record_id] = value
         self._call = decision.call
-        return _outcome(item, decision.events, self._at, value)
-
-
-def _numbered(request: Request, sequence: int) -> Request:
-    return replace(request, id=f"{request.id}.{sequence}")
+        return _outcome(item, decision.events, self._at, stored)
 
 
 def _name(message: Message) -> str:
@@ -260,8 +302,9 @@ def _name(message: Message) -> str:
     return getattr(body, "network_report", None) or message.request.call_control or ""
 
 
-def _outcome(item: Item, events: tuple[Event, ...], at: int, value: bytes | None) -> Outcome:
-    record = None if value is None else (item.record_id, value)
+def _outcome(
+    item: Item, events: tuple[Event, ...], at: int, record: tuple[str, bytes] | None
+) -> Outcome:
     body = item.message.body
     if isinstance(body, Malformed):
         return Outcome(item, events, at, _MALFORMED, body.reason, record)
@@ -281,6 +324,22 @@ def _outcome_of_corruption(item: Item, at: int) -> Outcome:
     decision = refuse(Call(item.request_id or ""), item.message, _BUG, reason)
     events = tuple(replace(event, sequence=0) for event in decision.events)
     return Outcome(item, events, at, _BUG, reason)
+
+
+def wanted_records(items: Iterable[Item], again: bool) -> set[str] | None:  # noqa: FBT001 - no option
+    """Return under which ids the records of a call's messages are; None for any.
+
+    Args:
+        items: The messages.
+        again: Whether they have been folded before.
+    """
+    wanted = set()
+    for item in items:
+        if item.came_back or (item.anonymous and again):
+            return None
+        if not item.anonymous:
+            wanted.add(item.record_id)
+    return wanted
 
 
 def by_call(items: Iterable[Item]) -> dict[str, list[Item]]:

@@ -12,6 +12,8 @@ CallControlError
 └── CorruptCall             dead-letter the command; the rest goes on
 """
 
+import traceback
+
 
 class CallControlError(Exception):
     """The base of all errors raised on purpose."""
@@ -59,3 +61,9 @@ class BrokerUnavailable(Unavailable):
 
 class CorruptCall(CallControlError):
     """Raised when what is stored under a call's key is not a call."""
+
+
+def place(error: BaseException) -> str:
+    """Return where an error was raised, as ``file:line``; its text may quote what it met."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{where.filename}:{where.lineno}"

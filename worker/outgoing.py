@@ -4,7 +4,6 @@ All of it is built and encoded here, one outcome at a time, so that an error, wh
 one command its answer. In the outbox it would cost every command its session, again and again.
 """
 
-import traceback
 from dataclasses import replace
 from typing import Final
 
@@ -15,6 +14,7 @@ from schemas.contract import EventName, EventNames, reason_phrase
 from worker.batch import Outcome
 from worker.broker.messages import dead_letter, event_message, reply_message
 from worker.broker.outbox import Outgoing
+from worker.errors import place
 from worker.names import Names
 
 _BUG: Final = 500
@@ -78,10 +78,9 @@ def _emptied(outcome: Outcome) -> Outcome:
 
 def _log_failure(outcome: Outcome, error: Exception) -> None:
     # Not the error's text: it can quote what could not be encoded, digits included.
-    where = traceback.extract_tb(error.__traceback__)[-1]
     _log.error(
         "answer cannot be built",
         request_id=outcome.item.request_id,
         why=type(error).__name__,
-        where=f"{where.filename}:{where.lineno}",
+        where=place(error),
     )

@@ -32,7 +32,16 @@ from tenacity import (
 )
 
 from schemas.contract import EventNames
-from worker.batch import Decide, Item, Outcome, by_call, fold, read_delivery, unanswerable
+from worker.batch import (
+    Decide,
+    Item,
+    Outcome,
+    by_call,
+    fold,
+    read_delivery,
+    unanswerable,
+    wanted_records,
+)
 from worker.broker.inbox import Inbox
 from worker.broker.outbox import Outbox, Outgoing
 from worker.broker.subscription import Delivery
@@ -42,7 +51,7 @@ from worker.errors import StoreUnavailable
 from worker.metrics import Metrics
 from worker.names import Names
 from worker.outgoing import build
-from worker.store import CallStore, Suspects
+from worker.store import CallStore, StoredCall, Suspects
 
 _log: Final = structlog.get_logger(__name__)
 _T = TypeVar("_T")
@@ -145,7 +154,7 @@ class Pipeline:
             await committed.join()
         except BaseException:
             with suppress(StoreUnavailable):
-                await self.suspects.withdraw(partition)
+                await self.suspects.withdraw()
             raise
         await self._patiently(partial(self.suspects.finish, partition))
 
@@ -154,22 +163,21 @@ class Pipeline:
         at = time.time_ns() // 1_000_000
         outcomes = {id(item): unanswerable(item, at) for item in items if item.request_id is None}
         calls = by_call(items)
-        for attempt in range(_MOST_CONFLICTS):
+        since: dict[str, int] = {}
+        for _ in range(_MOST_CONFLICTS):
             if not calls:
                 break
-            wanted = {call: {item.record_id for item in of_call} for call, of_call in calls.items()}
+            wanted = {call: wanted_records(items, call in since) for call, items in calls.items()}
             stored = await self._patiently(partial(self.store.load, wanted))
             folded = {
                 call: fold(
-                    stored[call],
-                    of_call,
-                    decide,
-                    at,
-                    beaten=attempt > 0,
-                    anew=self.store.waits,
+                    stored[call], of_call, decide, at, since=since.get(call), anew=self.store.waits
                 )
                 for call, of_call in calls.items()
             }
+            for call, loaded in stored.items():
+                if isinstance(loaded, StoredCall):
+                    since.setdefault(call, loaded.call.sequence)
             changes = [change for change, _ in folded.values() if change is not None]
             done = await self._patiently(partial(self.store.commit, changes)) if changes else []
             beaten = {
@@ -179,7 +187,9 @@ class Pipeline:
             }
             for call, (_, of_call) in folded.items():
                 if call not in beaten:
-                    outcomes.update((id(outcome.item), outcome) for outcome in of_call)
+                    for outcome in of_call:
+                        outcome.close()
+                        outcomes[id(outcome.item)] = outcome
                     del calls[call]
         self.inbox.give_back(item.delivery for of_call in calls.values() for item in of_call)
         return [outcomes[id(item)] for item in items if id(item) in outcomes]

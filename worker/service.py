@@ -120,19 +120,20 @@ class Service:
             ConfigurationError: The settings and the services do not fit together.
         """
         redis = connect(self._settings.redis_url.get_secret_value())
+        suspects = Suspects(redis, prefix=self._names.suspect_prefix, worker=self.name)
         try:
             async with health.serve(
                 self._settings.http_host, self._settings.http_port, self.problems, self._metrics
             ) as self.http_port:
                 _log.info("worker started", worker=self.name, http_port=self.http_port)
                 while not self._stop.is_set():
-                    await self._start_session(redis)
+                    await self._start_session(redis, suspects)
                     await self._sleep_unless_stopped(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - jitter
         finally:
             await close(redis)
         _log.info("worker stopped", worker=self.name)
 
-    async def _start_session(self, redis: RedisClient) -> None:
+    async def _start_session(self, redis: RedisClient, suspects: Suspects) -> None:
         """Run one session to its end; begin as often as it takes to join.
 
         The backoff grows only while sessions fail to join, so a worker that lost its connection
@@ -147,17 +148,18 @@ class Service:
             reraise=True,
         )
         with suppress(Unavailable):
-            await retrying(self._session, redis)
+            await retrying(self._session, redis, suspects)
 
     async def _sleep_unless_stopped(self, seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
 
-    async def _session(self, redis: RedisClient) -> None:
+    async def _session(self, redis: RedisClient, suspects: Suspects) -> None:
         settings, names = self._settings, self._names
         store = CallStore.of(redis, settings, self._guard)
         await claim_partition_count(redis, names.partition_count, settings.partitions)
         await store.verify(names.probe)
+        await suspects.withdraw()
         async with AsyncExitStack() as closing:
             consuming = await self._connect(closing, "consuming")
             publishing = await self._connect(closing, "publishing")
@@ -178,7 +180,7 @@ class Service:
                 inbox=inbox,
                 store=store,
                 outbox=Outbox(publishing, confirm_seconds=settings.confirm_seconds),
-                suspects=Suspects(redis, prefix=names.suspect_prefix, worker=self.name),
+                suspects=suspects,
                 metrics=self._metrics,
                 decide=decide_and_grant,
                 names=names,

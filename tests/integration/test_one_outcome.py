@@ -6,6 +6,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
 from tests.harness import Installation, eventually
+from tests.saboteur import STEPS
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
 
@@ -87,6 +88,34 @@ async def test_a_worker_killed_between_commit_and_acknowledgement_leaves_one_out
     assert len({event.message_id for event in events}) == 1
     assert await empty.redis.hgetall(empty.names.call_prefix + "123XYZ") == recorded
     assert (await empty.ask("123XYZ", "hold")).sequence == 2
+
+
+@pytest.mark.parametrize("fault", STEPS)
+async def test_equal_commands_without_a_message_id_have_one_outcome_each_whatever_is_killed(
+    empty: Installation, fault: str
+) -> None:
+    """The documented commands have no id: what comes back is told apart by its order."""
+    (worker,) = await empty.start()
+    await empty.subscribe()
+    assert await worker.terminate() == 0
+    said: list[dict[str, str]] = [{"call_control": "call", **CALL}]
+    said += [{"call_control": "dial", "digits": digit} for digit in "123"]
+    said += [{"call_control": name} for name in ("mute", "un_mute", "mute", "dial")]
+    said[-1]["digits"] = "4"
+    for command in said:
+        body = json.dumps({**command, "request_id": "123XYZ"}).encode()
+        await empty.publish_bytes("123XYZ", body, message_id=None)
+
+    saboteur = await empty.spawn(command=("-m", "tests.saboteur", fault))
+    await saboteur.process.wait()
+    await empty.start()
+    last = await empty.ask("123XYZ", "disconnect")
+
+    assert last.sequence == len(said) + 1
+    seen = {event.sequence: event for event in empty.events}
+    assert sorted(seen) == list(range(1, len(said) + 2))
+    assert {event.content["status"] for event in seen.values()} == {200}
+    assert len({event.message_id for event in empty.events}) == len(said) + 1
 
 
 async def test_a_command_without_a_message_id_is_answered_each_time_it_is_published(

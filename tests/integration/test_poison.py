@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from yarl import URL
 
 from deploy.local import Services
+from tests.chaos.proxy import Proxy
 from tests.harness import Installation, Published, Worker, eventually, installation
 from tests.saboteur import POISON
+from worker.errors import StoreUnavailable
+from worker.store import Suspects, close, connect
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
 
@@ -84,3 +88,24 @@ async def test_a_command_that_kills_its_workers_gets_a_500_and_takes_no_neighbou
     assert [letter.message_id for letter in narrow.dead] == [poison.message_id]
     assert await saboteur.metric("call_control_poisoned_commands_total") == 1
     assert await narrow.redis.keys(f"{narrow.names.suspect_prefix}*") == []
+
+
+async def test_a_worker_that_only_lost_redis_does_not_count_as_dead(empty: Installation) -> None:
+    """It cannot take its note back while Redis is away, and does before it works again."""
+    url = URL(empty.services.redis_url)
+    proxy = Proxy(str(url.host), int(url.port or 6379))
+    await proxy.start()
+    redis = connect(str(url.with_host("127.0.0.1").with_port(proxy.port)))
+    prefix = empty.names.suspect_prefix
+    try:
+        lives = Suspects(redis, prefix=prefix, worker="lives")
+        await lives.begin(0)
+        async with proxy.cut():
+            with pytest.raises(StoreUnavailable):
+                await lives.withdraw()
+        await Suspects(empty.redis, prefix=prefix, worker="dies").begin(0)
+        await lives.withdraw()
+        assert await Suspects(empty.redis, prefix=prefix, worker="next").begin(0) == 1
+    finally:
+        await close(redis)
+        await proxy.close()

@@ -92,7 +92,7 @@ async def test_a_worker_can_note_suspects_and_forget_them(worker: Redis) -> None
     """Their keys are the only ones it may delete."""
     suspects = Suspects(worker, prefix=Names().suspect_prefix, worker="a")
     assert await suspects.begin(0) == 0
-    await suspects.withdraw(0)
+    await suspects.withdraw()
     assert await suspects.begin(0) == 0
     await suspects.finish(0)
 

@@ -19,11 +19,16 @@ def body(**fields: Any) -> bytes:
 
 
 def delivery(
-    content: bytes, *, redelivered: bool = False, tag: int = 1, **properties: Any
+    content: bytes,
+    *,
+    redelivered: bool = False,
+    tag: int = 1,
+    by: Subscription = PARTITION,
+    **properties: Any,
 ) -> Delivery:
     """Return a message from partition 7."""
     return Delivery(
-        PARTITION,
+        by,
         tag,
         content,
         Basic.Properties(**properties),

@@ -26,6 +26,7 @@ class Subscription:
         abandoned: Whether nothing on it is acknowledged any more, so that it all comes back.
         active_since: When a standby got its first delivery, by the loop's clock.
         delivered: How many commands have been delivered on it.
+        answered: The records of those that came back without a ``message_id``.
     """
 
     def __init__(self, partition: int, channel: Channel, owner: str) -> None:
@@ -36,6 +37,7 @@ class Subscription:
         self.abandoned = False
         self.active_since: float | None = None
         self.delivered = 0
+        self.answered: set[str] = set()
         self._answered = 0
         self._unsettled = 0
         self._settled = asyncio.Event()

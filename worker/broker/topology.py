@@ -257,9 +257,18 @@ async def _refusals() -> AsyncIterator[None]:
     except BrokerUnavailable as error:
         cause = error.__cause__
         if isinstance(cause, ChannelAccessRefused):
-            raise MayNotConfigure(f"RabbitMQ: {cause}") from None
-        if isinstance(cause, ChannelPreconditionFailed) or _is_missing(cause):
-            raise TopologyMismatch(f"RabbitMQ: {cause}") from None
+            raise MayNotConfigure(
+                f"RabbitMQ: {cause}; declaring takes a user with permission to configure"
+            ) from None
+        if isinstance(cause, ChannelPreconditionFailed):
+            raise TopologyMismatch(
+                f"RabbitMQ: {cause}; a queue or exchange keeps the arguments it was declared with:"
+                " set back what was changed, or delete it when it is empty"
+            ) from None
+        if _is_missing(cause):
+            raise TopologyMismatch(
+                f"RabbitMQ: {cause}; run `callctl topology apply` as a user who may declare"
+            ) from None
         if isinstance(cause, ConnectionCommandInvalid):
             plugins = " or ".join(f"{plugin} (for {kind})" for kind, plugin in _PLUGINS.items())
             raise TopologyMismatch(

@@ -18,6 +18,8 @@ from worker.store.codec import (
     decode_history,
     encode_call,
     record_field,
+    short_id,
+    stored_records,
 )
 from worker.store.connection import RedisClient
 from worker.store.durability import Barrier
@@ -42,7 +44,7 @@ class StoredCall:
     Attributes:
         call: The call.
         version: The version to commit against; 0 where nothing is stored.
-        records: The records found among those asked for, by message id.
+        records: The records found among those asked for, by the ids under which they are kept.
     """
 
     call: Call
@@ -123,11 +125,11 @@ class CallStore:
         return self._prefix + request_id
 
     async def load(
-        self, wanted: Mapping[str, Iterable[str]]
+        self, wanted: Mapping[str, Iterable[str] | None]
     ) -> dict[str, StoredCall | CorruptCall]:
-        """Load calls by ``request_id``, each with the records of some message ids.
+        """Load calls by ``request_id``, each with the records of some message ids, or all (None).
 
-        The cost does not depend on how long a call's history is.
+        With ids, the cost does not depend on how long a call's history is.
 
         Raises:
             StoreRegressed: Redis has lost calls.
@@ -135,11 +137,16 @@ class CallStore:
             StoreUnavailable: Redis did not answer, or not with all of it.
         """
         guard = self._guard
-        asked = [(request_id, list(ids)) for request_id, ids in wanted.items()]
+        asked = {
+            request_id: None if ids is None else list(ids) for request_id, ids in wanted.items()
+        }
         with translated_errors():
             pipeline = self._redis.pipeline(transaction=False)
-            for request_id, ids in asked:
-                pipeline.hmget(self.key(request_id), [*CALL_FIELDS, *map(record_field, ids)])
+            for request_id, ids in asked.items():
+                if ids is None:
+                    pipeline.hgetall(self.key(request_id))
+                else:
+                    pipeline.hmget(self.key(request_id), [*CALL_FIELDS, *map(record_field, ids)])
             if guard is not None:
                 # Last: a Redis that is the one it was now, was it when the calls were loaded.
                 pipeline.get(guard.key)
@@ -148,7 +155,7 @@ class CallStore:
             guard.check(_unless_error(answers.pop()))
         stored = {
             request_id: _stored(request_id, ids, answer)
-            for (request_id, ids), answer in zip(asked, answers, strict=True)
+            for (request_id, ids), answer in zip(asked.items(), answers, strict=True)
         }
         if guard is not None:
             await self._compare(guard, stored)
@@ -245,16 +252,25 @@ class CallStore:
             yield value
 
 
-def _stored(request_id: str, ids: Sequence[str], answer: Any) -> StoredCall | CorruptCall:
+def _stored(request_id: str, ids: Sequence[str] | None, answer: Any) -> StoredCall | CorruptCall:
     if isinstance(answer, ResponseError) and WRONG_TYPE in str(answer):
         return CorruptCall(f"the key of call {request_id} holds something else")
-    values = _unless_error(answer)
+    found = _unless_error(answer)
+    if ids is None:
+        values = [found.get(name.encode()) for name in CALL_FIELDS]
+        records = stored_records(found)
+    else:
+        values = found[: len(CALL_FIELDS)]
+        records = {
+            short_id(id_): value
+            for id_, value in zip(ids, found[len(CALL_FIELDS) :], strict=True)
+            if value is not None
+        }
     try:
-        call, version = decode_call(request_id, values[: len(CALL_FIELDS)])
+        call, version = decode_call(request_id, values)
     except CorruptCall as error:
         return error
-    found = zip(ids, values[len(CALL_FIELDS) :], strict=True)
-    return StoredCall(call, version, {id_: value for id_, value in found if value is not None})
+    return StoredCall(call, version, records)
 
 
 def _unless_error(answer: Any) -> Any:

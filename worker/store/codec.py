@@ -49,10 +49,24 @@ class Record:
     events: tuple[Event, ...]
 
 
+def short_id(message_id: str) -> str:
+    """Return the id under which a message's record is kept: the message's own, or its digest."""
+    return message_id if len(message_id) <= _LONGEST_ID else stable_id(message_id)
+
+
 def record_field(message_id: str) -> str:
     """Return the field that holds a message's record."""
-    short = message_id if len(message_id) <= _LONGEST_ID else stable_id(message_id)
-    return RECORD_PREFIX + short
+    return RECORD_PREFIX + short_id(message_id)
+
+
+def stored_records(fields: Mapping[bytes, bytes]) -> dict[str, bytes]:
+    """Return the records among a hash's fields, by the ids under which they are kept."""
+    prefix = RECORD_PREFIX.encode()
+    return {
+        name.removeprefix(prefix).decode(): value
+        for name, value in fields.items()
+        if name.startswith(prefix)
+    }
 
 
 def encode_call(call: Call, version: int) -> dict[str, str | bytes | int]:
@@ -185,12 +199,10 @@ def decode_history(request_id: str, fields: Mapping[bytes, bytes]) -> list[tuple
     Raises:
         CorruptCall: A record was not written by ``encode_record``.
     """
-    history = []
-    for name, value in fields.items():
-        field = name.decode()
-        if field.startswith(RECORD_PREFIX):
-            message_id = field.removeprefix(RECORD_PREFIX)
-            history.append((message_id, decode_record(value, request_id, Request(message_id))))
+    history = [
+        (message_id, decode_record(value, request_id, Request(message_id)))
+        for message_id, value in stored_records(fields).items()
+    ]
     return sorted(history, key=_first_sequence)
 
 

@@ -27,6 +27,7 @@ class Suspects:
         self._redis: Any = redis
         self._prefix = prefix
         self._worker = worker
+        self._noted: set[int] = set()
 
     async def begin(self, partition: int) -> int:
         """Note that this worker is about to process a suspect; return how many died doing so.
@@ -35,6 +36,7 @@ class Suspects:
             StoreUnavailable: Redis did not answer.
         """
         key = self._key(partition)
+        self._noted.add(partition)
         with translated_errors():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.sadd(key, self._worker)
@@ -51,15 +53,18 @@ class Suspects:
         """
         with translated_errors():
             await self._redis.delete(self._key(partition))
+        self._noted.discard(partition)
 
-    async def withdraw(self, partition: int) -> None:
-        """Take back this worker's note: it lost a service, but it lives.
+    async def withdraw(self) -> None:
+        """Take back this worker's notes: it lost a service, but it lives.
 
         Raises:
-            StoreUnavailable: Redis did not answer.
+            StoreUnavailable: Redis did not answer; to be tried again before commands are taken.
         """
-        with translated_errors():
-            await self._redis.srem(self._key(partition), self._worker)
+        for partition in sorted(self._noted):
+            with translated_errors():
+                await self._redis.srem(self._key(partition), self._worker)
+            self._noted.discard(partition)
 
     def _key(self, partition: int) -> str:
         return f"{self._prefix}{partition:02d}"
