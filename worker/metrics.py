@@ -10,6 +10,9 @@ class Metrics:
         stalled: Partitions that stand still now.
         stalls: Times that a partition was found standing still.
         poisoned: Commands answered with 500 because workers crashed on them.
+        blocked: 1 while RabbitMQ blocks publishing.
+        unconfirmed: 1 while RabbitMQ does not confirm events.
+        regressed: 1 while Redis has lost calls.
     """
 
     def __init__(self) -> None:
@@ -27,6 +30,21 @@ class Metrics:
         self.poisoned = Counter(
             "call_control_poisoned_commands",
             "Commands answered with 500 because workers crashed on them.",
+            registry=self._registry,
+        )
+        self.blocked = Gauge(
+            "call_control_publishing_blocked",
+            "1 while RabbitMQ blocks publishing: it is short of memory or disk.",
+            registry=self._registry,
+        )
+        self.unconfirmed = Gauge(
+            "call_control_events_unconfirmed",
+            "1 while a queue bound to the events exchange keeps RabbitMQ from confirming them.",
+            registry=self._registry,
+        )
+        self.regressed = Gauge(
+            "call_control_redis_regressed",
+            "1 while commands wait because Redis has lost calls: callctl rebuild.",
             registry=self._registry,
         )
 

@@ -179,7 +179,11 @@ class Service:
             pipeline = Pipeline(
                 inbox=inbox,
                 store=store,
-                outbox=Outbox(publishing, confirm_seconds=settings.confirm_seconds),
+                outbox=Outbox(
+                    publishing,
+                    confirm_seconds=settings.confirm_seconds,
+                    unconfirmed=self._metrics.unconfirmed,
+                ),
                 suspects=suspects,
                 metrics=self._metrics,
                 decide=decide_and_grant,
@@ -216,6 +220,7 @@ class Service:
                 had_joined = self._standing.joined
                 self._standing = _Standing(regressed=self._standing.regressed)
                 self._metrics.stalled.set(0)
+                self._metrics.blocked.set(0)
                 inbox.abort()
                 with suppress(StoreUnavailable):
                     await heartbeat.leave()
@@ -281,6 +286,7 @@ class Service:
                     _log.info("workers changed", workers=len(workers), owned=owned)
             if not self._standing.joined and self.name in workers:
                 self._standing.joined, self._standing.regressed = True, None
+                self._metrics.regressed.set(0)
                 _log.info("worker joined", worker=self.name)
             pipeline.inbox.follow(rankings)
             await asyncio.sleep(self._settings.heartbeat_seconds)
@@ -290,6 +296,7 @@ class Service:
             blocked = await broker.is_blocked(publishing)
             if blocked != self._standing.blocked:
                 self._standing.blocked = blocked
+                self._metrics.blocked.set(blocked)
                 _log.warning("publishing blocked" if blocked else "publishing unblocked")
             await asyncio.sleep(self._settings.heartbeat_seconds)
 
@@ -317,6 +324,7 @@ class Service:
     def _log_failure(self, event: str, error: BaseException | None, **more: float) -> None:
         if isinstance(error, StoreRegressed):
             self._standing.regressed = error
+            self._metrics.regressed.set(1)
             _log.error(event, why=str(error), **more)
         else:
             _log.warning(event, why=str(error), **more)

@@ -126,7 +126,9 @@ class Settings(BaseModel):
         10.0, description="how long commands are held while Redis is away, before they are let go"
     )
     confirm_seconds: PositiveFloat = Field(
-        10.0, description="how long RabbitMQ may take to confirm a batch of events"
+        5.0,
+        description="how long RabbitMQ may take to confirm a batch of events, and then to give any"
+        " other answer",
     )
     stall_seconds: PositiveFloat = Field(
         5.0, description="how long commands may wait in a partition of which none is delivered"

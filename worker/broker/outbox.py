@@ -9,6 +9,7 @@ import structlog
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import DeliveryError
 from pamqp.commands import Basic
+from prometheus_client import Gauge
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
@@ -76,14 +77,19 @@ class Outbox:
     Args:
         connection: A connection that only publishes: a broker short of memory blocks it, and must
             not stop the consuming with it.
-        confirm_seconds: How long a batch may take to be confirmed. While the broker blocks what
-            publishes, because it is short of memory or disk, the batch is held: beginning anew
-            would only have every command delivered again.
+        confirm_seconds: How long a batch may take to be confirmed before the broker is asked for
+            a sign of life. If it gives one, or blocks what publishes because it is short of
+            memory or disk, the batch is held: beginning anew would only have every command
+            delivered again, and RabbitMQ counts how often.
+        unconfirmed: Told 1 while a batch is held, and 0 again.
     """
 
-    def __init__(self, connection: AbstractConnection, *, confirm_seconds: float) -> None:
+    def __init__(
+        self, connection: AbstractConnection, *, confirm_seconds: float, unconfirmed: Gauge
+    ) -> None:
         self._connection = connection
         self._confirm_seconds = confirm_seconds
+        self._unconfirmed = unconfirmed
         self._events: Channel | None = None
         self._replies: Channel | None = None
 
@@ -112,7 +118,7 @@ class Outbox:
             return_exceptions=True,
         )
         try:
-            results = await self._confirmed(publishing)
+            results = await self._confirmed(self._events, publishing)
         finally:
             if publishing.cancel():
                 # Nobody will ask it what became of it.
@@ -128,15 +134,38 @@ class Outbox:
                 again.append(message)
         return again
 
-    async def _confirmed(self, publishing: "asyncio.Future[list[_Result]]") -> list[_Result]:
-        """Wait for the confirms of a batch; the time in which the broker blocks does not count."""
-        while not publishing.done():
+    async def _confirmed(
+        self, channel: Channel, publishing: "asyncio.Future[list[_Result]]"
+    ) -> list[_Result]:
+        """Wait for the confirms of a batch for as long as the broker lives."""
+        try:
             await asyncio.wait({publishing}, timeout=self._confirm_seconds)
-            if not publishing.done() and not await is_blocked(self._connection):
-                raise BrokerUnavailable(
-                    f"RabbitMQ: events not confirmed in {self._confirm_seconds:g} s"
-                )
+            while not publishing.done():
+                if not await is_blocked(self._connection):
+                    await self._sign_of_life(channel)
+                    self._unconfirmed.set(1)
+                    _log.warning(
+                        "events not confirmed",
+                        seconds=self._confirm_seconds,
+                        why="has a queue bound to them lost its majority?",
+                    )
+                await asyncio.wait({publishing}, timeout=self._confirm_seconds)
+        finally:
+            self._unconfirmed.set(0)
         return publishing.result()
+
+    async def _sign_of_life(self, channel: Channel) -> None:
+        """Ask the channel that publishes for an answer.
+
+        Raises:
+            BrokerUnavailable: There was none, nor any sign that the broker blocks.
+        """
+        try:
+            async with broker_errors("waiting for confirms", self._confirm_seconds):
+                await channel.basic_qos(prefetch_count=1)
+        except BrokerUnavailable:
+            if not await is_blocked(self._connection):
+                raise
 
     async def reply(self, messages: Sequence[Outgoing]) -> None:
         """Publish copies of events to those who asked for a reply.
