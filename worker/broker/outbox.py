@@ -92,6 +92,7 @@ class Outbox:
         self._unconfirmed = unconfirmed
         self._events: Channel | None = None
         self._replies: Channel | None = None
+        self._life: Channel | None = None
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         """Publish a batch, and return when all of it is confirmed.
@@ -118,7 +119,7 @@ class Outbox:
             return_exceptions=True,
         )
         try:
-            results = await self._confirmed(self._events, publishing)
+            results = await self._confirmed(publishing)
         finally:
             if publishing.cancel():
                 # Nobody will ask it what became of it.
@@ -134,15 +135,13 @@ class Outbox:
                 again.append(message)
         return again
 
-    async def _confirmed(
-        self, channel: Channel, publishing: "asyncio.Future[list[_Result]]"
-    ) -> list[_Result]:
+    async def _confirmed(self, publishing: "asyncio.Future[list[_Result]]") -> list[_Result]:
         """Wait for the confirms of a batch for as long as the broker lives."""
         try:
             await asyncio.wait({publishing}, timeout=self._confirm_seconds)
             while not publishing.done():
                 if not await is_blocked(self._connection):
-                    await self._sign_of_life(channel)
+                    await self._sign_of_life()
                     self._unconfirmed.set(1)
                     _log.warning(
                         "events not confirmed",
@@ -154,15 +153,17 @@ class Outbox:
             self._unconfirmed.set(0)
         return publishing.result()
 
-    async def _sign_of_life(self, channel: Channel) -> None:
-        """Ask the channel that publishes for an answer.
+    async def _sign_of_life(self) -> None:
+        """Ask for an answer on a channel of its own: the one that publishes may wait for a queue.
 
         Raises:
             BrokerUnavailable: There was none, nor any sign that the broker blocks.
         """
         try:
             async with broker_errors("waiting for confirms", self._confirm_seconds):
-                await channel.basic_qos(prefetch_count=1)
+                if self._life is None or self._life.is_closed:
+                    self._life = await open_channel(self._connection)
+                await self._life.basic_qos(prefetch_count=1)
         except BrokerUnavailable:
             if not await is_blocked(self._connection):
                 raise
