@@ -16,7 +16,7 @@ import worker.service
 from schemas import wire
 from schemas.contract import CommandName
 from schemas.events import Event
-from worker import batch, outgoing
+from worker import outgoing, reading
 from worker.broker import messages
 from worker.broker.inbox import Inbox
 from worker.broker.outbox import Outbox, Outgoing
@@ -164,7 +164,7 @@ def misread() -> None:
             raise ZeroDivisionError
         return wire.read(body)
 
-    _replace(batch, "read", fail)
+    _replace(reading, "read", fail)
 
 
 def misbuild() -> None:

@@ -32,16 +32,7 @@ from tenacity import (
 )
 
 from schemas.contract import EventNames
-from worker.batch import (
-    Decide,
-    Item,
-    Outcome,
-    by_call,
-    fold,
-    read_delivery,
-    unanswerable,
-    wanted_records,
-)
+from worker.batch import Decide, Outcome, fold, unanswerable, wanted_records
 from worker.broker.inbox import Inbox
 from worker.broker.outbox import Outbox, Outgoing
 from worker.broker.subscription import Delivery
@@ -51,6 +42,7 @@ from worker.errors import StoreUnavailable
 from worker.metrics import Metrics
 from worker.names import Names
 from worker.outgoing import build
+from worker.reading import Item, by_call, read_delivery
 from worker.store import CallStore, StoredCall, Suspects
 
 _log: Final = structlog.get_logger(__name__)

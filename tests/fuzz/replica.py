@@ -20,7 +20,7 @@ from schemas.reports import Report
 from schemas.wire import MAX_BODY_BYTES, Malformed
 from tests.frames import FRAME_MAX, header_frame
 from tests.fuzz.inputs import SECRET, Input
-from worker.batch import Item, Outcome, fold, read_delivery, unanswerable
+from worker.batch import Outcome, fold, unanswerable
 from worker.broker.connection import Channel
 from worker.broker.decoding import tolerate_undecodable_properties
 from worker.broker.outbox import Outgoing
@@ -29,6 +29,7 @@ from worker.core.call import Call
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names
 from worker.outgoing import Built, build
+from worker.reading import Item, read_delivery
 from worker.store.calls import StoredCall
 from worker.store.codec import encode_call
 

@@ -9,7 +9,7 @@ from pamqp.commands import Basic
 
 from deploy.local import Services
 from schemas.contract import EventNames
-from worker.batch import Outcome, read_delivery
+from worker.batch import Outcome
 from worker.broker.connection import Channel
 from worker.broker.inbox import Inbox
 from worker.broker.outbox import Outbox
@@ -19,6 +19,7 @@ from worker.gateways.loopback import decide_and_grant
 from worker.metrics import Metrics
 from worker.names import Names
 from worker.pipeline import Pipeline
+from worker.reading import read_delivery
 from worker.store import CallStore, Change, Suspects, close, connect
 
 CALL = b"""{"call_control": "call", "request_id": "1",

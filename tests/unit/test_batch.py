@@ -13,7 +13,7 @@ from schemas.contract import CommandName, EventNames
 from schemas.events import Envelope, Event
 from tests.unit.builders import CALL_ID, FIELDS, told
 from tests.unit.deliveries import body, delivery, spoken
-from worker.batch import Item, Outcome, by_call, fold, read_delivery, unanswerable
+from worker.batch import Outcome, fold, unanswerable
 from worker.broker.messages import event_message
 from worker.broker.subscription import Delivery
 from worker.core.call import Call, State
@@ -21,6 +21,7 @@ from worker.core.messages import Decision, Message
 from worker.errors import CorruptCall
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names
+from worker.reading import Item, by_call, read_delivery
 from worker.store.calls import Change, StoredCall
 
 NEW = StoredCall(Call(CALL_ID), 0, {})

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from tests.unit.builders import CALL_ID, FIELDS
 from tests.unit.deliveries import body, delivery
-from worker.batch import Decide, Outcome, fold, read_delivery
+from worker.batch import Decide, Outcome, fold
 from worker.broker.connection import Channel
 from worker.broker.subscription import Subscription
 from worker.core.call import Call
 from worker.core.messages import Decision, Message
 from worker.gateways.loopback import decide_and_grant
+from worker.reading import read_delivery
 from worker.store.calls import StoredCall
 
 NEW = StoredCall(Call(CALL_ID), 0, {})

@@ -14,11 +14,11 @@ from schemas.events import Event, Request
 from schemas.wire import MAX_BODY_BYTES, event_headers, write_body
 from tests.unit.builders import CALL_ID, after, command, only
 from tests.unit.deliveries import body, delivery
-from worker.batch import read_delivery
 from worker.broker.messages import dead_letter, event_message, reply_message, without_digits
 from worker.core.messages import Message
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names
+from worker.reading import read_delivery
 
 NAMES = Names()
 AT = 1_760_000_000_999

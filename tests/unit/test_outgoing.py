@@ -7,11 +7,12 @@ import pytest
 from schemas.contract import EventNames
 from tests.unit.builders import DIGITS, FIELDS
 from tests.unit.deliveries import body, delivery, spoken
-from worker.batch import Outcome, fold, read_delivery
+from worker.batch import Outcome, fold
 from worker.core.call import Call
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names
 from worker.outgoing import Built, build
+from worker.reading import read_delivery
 from worker.store.calls import StoredCall
 
 NAMES = Names()
@@ -76,7 +77,7 @@ def test_a_fault_in_reading_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) ->
     def fail(_: bytes) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("worker.batch.read", fail)
+    monkeypatch.setattr("worker.reading.read", fail)
     item = read_delivery(spoken("hold"))
     assert item.request_id is None
     assert item.fault == "ZeroDivisionError"

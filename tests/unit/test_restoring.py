@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from schemas.contract import CommandName, EventNames
 from tests.unit.builders import ALICE, BOB, CALL_ID, FIELDS
 from tests.unit.deliveries import body, delivery, spoken
-from worker.batch import Outcome, fold, read_delivery
+from worker.batch import Outcome, fold
 from worker.broker.journal import Entry
 from worker.broker.messages import event_message
 from worker.broker.subscription import Delivery
 from worker.core.call import Call
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names
+from worker.reading import read_delivery
 from worker.rebuild import collect
 from worker.store.calls import StoredCall
 from worker.store.codec import record_field
