@@ -178,8 +178,10 @@ class _Call:
 
     def _sequence(self) -> Iterator[tuple[Kind, str]]:
         numbers = [event.sequence for event in self.firsts.values()]
-        if numbers != sorted(numbers):
-            yield Kind.DISORDER, f"first copies come in the order {numbers}"
+        heard = list({event.message_id: event.sequence for event in self._seen}.values())
+        for where, order in (("in the journal", numbers), ("at the subscriber", heard)):
+            if order != sorted(order):
+                yield Kind.DISORDER, f"first copies {where} come in the order {order}"
         for number in sorted({number for number in numbers if numbers.count(number) > 1}):
             yield Kind.FORK, f"more than one event has the number {number}"
         missing = set(range(1, max(numbers, default=0) + 1)) - set(numbers)

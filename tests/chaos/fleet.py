@@ -37,6 +37,7 @@ _STOP_SECONDS: Final = 60.0
 _JOIN_SECONDS: Final = 60.0
 
 _JOINED: Final = '"worker joined"'
+_LOST: Final = '"session lost"'
 
 
 class Worker:
@@ -46,11 +47,13 @@ class Worker:
         process: The process.
         log: Its log.
         told_to_end: Whether its end was asked for.
+        doomed_to: The step at which it is to be killed, if any.
     """
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
         self.told_to_end = False
+        self.doomed_to: str | None = None
         #: A step and a signal; 0 for none.
         self._doom = RawArray(c_int, (0, 0))
         self._clock = RawValue(c_double, 0.0)
@@ -70,8 +73,9 @@ class Worker:
 
     @property
     def joined(self) -> bool:
-        """Whether it has joined."""
-        return _JOINED in self.log.read_text()
+        """Whether it has joined, and not lost its session since."""
+        log = self.log.read_text()
+        return log.rfind(_JOINED) > log.rfind(_LOST)
 
     @property
     def struck_at(self) -> str | None:
@@ -144,7 +148,7 @@ class Fleet:
 
     async def killed_at_step(self, worker: Worker, step: str) -> None:
         """Let a worker be killed when it gets to a step of the pipeline, and wait for that."""
-        worker.told_to_end = True
+        worker.doomed_to = step
         worker.doom(step, signal.SIGKILL)
         await self.ended(worker)
 
@@ -188,7 +192,7 @@ class Fleet:
         step = worker.struck_at
         if step is not None and worker.process.exitcode == -signal.SIGKILL:
             self.killed_at[step] += 1
-        if not worker.told_to_end:
+        if not worker.told_to_end and (step is None or step != worker.doomed_to):
             self._note_crash(worker)
         if not self._stopping:
             self._loop.call_later(_RESPAWN_SECONDS, self._succeed, worker)

@@ -133,6 +133,11 @@ def disorder_the_journal(history: History) -> None:
     history.journal[4], history.journal[5] = history.journal[5], history.journal[4]
 
 
+def disorder_what_the_subscriber_sees(history: History) -> None:
+    """Let a subscriber see two events of a call the wrong way round."""
+    history.seen[3], history.seen[4] = history.seen[4], history.seen[3]
+
+
 def overtake(history: History) -> None:
     """Let two commands take effect the other way round."""
     first, second = history.published["out"][4:6]
@@ -196,6 +201,7 @@ def forget_a_call(history: History) -> None:
         (skip_a_number, {Kind.GAP}),
         (fork, {Kind.FORK}),
         (disorder_the_journal, {Kind.DISORDER}),
+        (disorder_what_the_subscriber_sees, {Kind.DISORDER}),
         (overtake, {Kind.OVERTAKING}),
         (end_twice, {Kind.SECOND_END, Kind.AFTER_END, Kind.WRONG}),
         (go_on_after_the_end, {Kind.AFTER_END, Kind.WRONG}),

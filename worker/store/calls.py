@@ -198,7 +198,7 @@ class CallStore:
                 # EVAL and not EVALSHA: inside a pipeline an empty script cache could not be
                 # answered, and a cluster's pipeline refuses EVALSHA.
                 pipeline.eval(_COMMIT, 1, key, *self._arguments(change))
-            self._barrier.append(self._redis, pipeline, keys)
+            await self._barrier.append(self._redis, pipeline, keys)
             options = self._barrier.options(self._redis)
             answers = await pipeline.execute(raise_on_error=False, **options)
         done = [_unless_error(answer) == 1 for answer in answers[: len(changes)]]
@@ -221,7 +221,7 @@ class CallStore:
         with translated_errors():
             pipeline: Any = self._redis.pipeline(transaction=False)
             pipeline.set(key, b"", px=_PROBE_MS)
-            self._barrier.append(self._redis, pipeline, [key])
+            await self._barrier.append(self._redis, pipeline, [key])
             written, *barriers = await pipeline.execute(raise_on_error=False)
         _unless_error(written)
         self._barrier.check(barriers)

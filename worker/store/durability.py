@@ -35,16 +35,21 @@ class Barrier:
     def __bool__(self) -> bool:
         return self._command is not None
 
-    def append(self, redis: RedisClient, pipeline: Any, keys: Collection[str]) -> None:
+    async def append(self, redis: RedisClient, pipeline: Any, keys: Collection[str]) -> None:
         """Put the barrier behind the writes to some keys.
 
         In a cluster each node that has one of the keys gets its own.
+
+        Raises:
+            RedisError: The cluster cannot be asked who has them.
         """
         if self._command is None:
             return
         if not isinstance(redis, RedisCluster):
             pipeline.execute_command(*self._command)
             return
+        # The client asks when it executes, if it has to; the barrier has to go where the writes go.
+        await redis.initialize()
         nodes = {node.name: node for key in keys if (node := redis.get_node_from_key(key))}
         for node in nodes.values():
             pipeline.execute_command(*self._command, target_nodes=node)
