@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-long chaos test-docker test-versions lint docs format lock clean
+.PHONY: help setup demo run test backlog chaos test-docker test-versions lint docs format lock clean
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -9,9 +9,6 @@ ARGS ?=
 MINUTES ?= 5
 
 VERSIONS ?= bookworm forky valkey
-# What takes minutes, and a machine that does nothing else.
-LONG_TESTS := tests/chaos/test_chaos.py tests/integration/test_clusters.py
-
 # What depends on how the servers are started, stopped and disturbed.
 DOCKER_TESTS := $(addprefix tests/integration/test_, $(addsuffix .py, \
 	order one_outcome restarts faults service membership watchdog backpressure)) tests/local/test_provide.py
@@ -34,17 +31,17 @@ demo: setup ## Run the demo against RabbitMQ and Redis of its own
 run: setup ## Run a worker against RabbitMQ and Redis of its own
 	@$(PY) -m deploy.local run -- $(WORKER)
 
-test: setup ## Run all tests but the long ones (ARGS="-k word" to select)
-	$(PY) -m pytest $(addprefix --ignore=,$(LONG_TESTS)) $(ARGS)
+test: setup ## Run all tests (ARGS="-k word" to select)
+	$(PY) -m pytest $(ARGS)
 
-test-long: setup ## Run the long ones: every fault under load, and clusters
-	$(PY) -m pytest $(LONG_TESTS) $(ARGS)
+backlog: setup ## Have one worker meet a million commands, and measure its memory
+	$(PY) -m tests.backlog --commands 1000000 --seconds 240
 
 chaos: setup ## Break everything under load for MINUTES, and fuzz (ARGS="--seed 7 --only Redis" to select)
-	$(PY) -m tests.chaos --minutes $(MINUTES) $(ARGS)
-	$(PY) -m tests.fuzz
+	@# Both, whatever the first finds.
+	$(PY) -m tests.chaos --minutes $(MINUTES) $(ARGS); chaos=$$?; $(PY) -m tests.fuzz && exit $$chaos
 
-test-docker: setup ## Run what starts servers, and the demo, in containers (engine started if none answers)
+test-docker: setup ## Run what starts and breaks servers, and the demo, in containers (engine started if none answers)
 	CALL_CONTROL_SERVICES=docker $(PY) -m deploy.local engine -- sh -euc '\
 		$(PY) -m pytest $(DOCKER_TESTS) $(ARGS); \
 		$(PY) -m deploy.local run -- $(DEMO)'

@@ -1,6 +1,9 @@
 """What a worker counts, in the form that Prometheus reads."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.metrics_core import Metric
 
 
 class Metrics:
@@ -47,6 +50,10 @@ class Metrics:
             "1 while commands wait because Redis has lost calls: callctl rebuild.",
             registry=self._registry,
         )
+
+    def families(self) -> Iterable[Metric]:
+        """Return all of them with their types and what they mean."""
+        return self._registry.collect()
 
     def page(self) -> bytes:
         """Return all of them in the text exposition format."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from schemas.contract import OUTCOMES
 from worker.core.table import TABLE, Cell, Column, Rule
+from worker.metrics import Metrics
 from worker.names import Names
 from worker.settings import PREFIX, Settings
 
@@ -93,7 +94,10 @@ def names() -> str:
             [f"`{shown.commands}`", "hash exchange: commands and network reports in"],
             [f"`{shown.partition(0)}` …", "its partitions: quorum queues, single active consumer"],
             [f"`{shown.events}`", "topic exchange: events out"],
-            [f"`{shown.journal}`", "stream: every event of the last seven days"],
+            [
+                f"`{shown.journal}`",
+                "stream: every event of the last seven days, as far as its size allows",
+            ],
             [f"`{shown.dead_letters}`", "fanout exchange, and the quorum queue behind it"],
             [f"`{shown.call_prefix}<request_id>`", "Redis hash: a call's state and records"],
             [f"`{shown.workers}`", "Redis sorted set: the workers' heartbeats"],
@@ -105,8 +109,23 @@ def names() -> str:
     )
 
 
+def metrics() -> str:
+    """Return the table of metrics."""
+    return _markdown(
+        ["metric", "type", "meaning"],
+        (
+            [
+                f"`{family.name}{'_total' if family.type == 'counter' else ''}`",
+                family.type,
+                family.documentation,
+            ]
+            for family in Metrics().families()
+        ),
+    )
+
+
 _TABLES: Final[dict[str, Callable[[], str]]] = {
-    table.__name__: table for table in (commands, transitions, settings, names)
+    table.__name__: table for table in (commands, transitions, settings, names, metrics)
 }
 
 

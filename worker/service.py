@@ -19,7 +19,7 @@ from worker import health
 from worker.broker import connection as broker
 from worker.broker.inbox import Inbox
 from worker.broker.outbox import Outbox
-from worker.broker.topology import establish, is_there, topology
+from worker.broker.topology import establish, is_there, topology_of
 from worker.broker.watchdog import Watchdog
 from worker.errors import StoreRegressed, StoreUnavailable, Unavailable
 from worker.gateways.loopback import decide_and_grant
@@ -164,9 +164,7 @@ class Service:
             consuming = await self._connect(closing, "consuming")
             publishing = await self._connect(closing, "publishing")
             journal_is_new = not await is_there(publishing, names.journal)
-            await establish(
-                publishing, topology(names, settings.partitions, settings.hash_exchange)
-            )
+            await establish(publishing, topology_of(settings))
             watch = Watch(publishing, names.journal, redis, store, self._guard)
             await watch.begin(journal_is_new=journal_is_new)
             inbox = Inbox(

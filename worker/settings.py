@@ -38,6 +38,10 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+#: How much the journal keeps, in bytes, unless it is said otherwise.
+JOURNAL_BYTES: Final = 8 * 1024**3
+
+
 class HashExchange(StrEnum):
     """The type of the command exchange, which sends all commands of a call to one partition."""
 
@@ -86,13 +90,19 @@ class Settings(BaseModel):
         "", description="prefix of every exchange, queue and key, so that installations can share"
     )
     partitions: int = Field(
-        64, ge=1, le=1024, description="partition queues; a number for ever, see the README"
+        64, ge=1, le=1024, description="partition queues; their number is for ever"
     )
     hash_exchange: HashExchange = Field(
         HashExchange.MODULUS,
         description="type of the command exchange: x-modulus-hash (plugin rabbitmq_sharding, built"
         " into RabbitMQ 4.3), or x-consistent-hash, which keeps the order over a restart of"
         " RabbitMQ only where its metadata is in Khepri",
+    )
+    journal_bytes: int = Field(
+        JOURNAL_BYTES,
+        ge=1024**3,
+        description="how much the journal keeps at most, in bytes, and that for seven days at most;"
+        " fixed once it is declared",
     )
     prefetch: int = Field(
         64, ge=1, le=10_000, description="unacknowledged commands per partition (basic.qos)"

@@ -14,6 +14,7 @@ from rich.table import Table
 from tests.chaos.checker import Verdict
 from tests.chaos.schedule import Round
 from tests.chaos.timeline import Latency, Timeline, Timing, most, percentile
+from tests.saboteur import STEPS
 
 #: What rounds of several faults are called.
 _MIXED: Final = ("several", "two or three of the above at once")
@@ -43,6 +44,11 @@ class Row:
     recovery_most: float
     latency: Latency
 
+    @property
+    def is_death(self) -> bool:
+        """Whether it is the death of one worker."""
+        return self.component == "worker" and self.fault.startswith("killed ")
+
     def figures(self) -> tuple[str, ...]:
         """Return what the table shows behind the fault's name."""
         return (
@@ -51,6 +57,16 @@ class Row:
             f"{self.recovery_most:.2f}",
             *(f"{value * 1000:.0f}" for value in _percentiles(self.latency)),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a run ought to show, beside no violations; a busy machine may keep it from that."""
+
+    name: str
+    wanted: str
+    found: str
+    met: bool
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,7 @@ class Report:
         latency: What callers saw over the whole run, in seconds.
         undisturbed: What they saw before the first fault, in seconds.
         rows: What each kind of fault cost.
+        mixed: Which faults came at once, and how long each time was felt, in seconds.
         evidence: The whole history of each call in which something is wrong.
     """
 
@@ -83,7 +100,27 @@ class Report:
     latency: Latency
     undisturbed: Latency
     rows: Sequence[Row]
+    mixed: Sequence[tuple[str, float]]
     evidence: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Commands per second, over the whole run."""
+        return self.verdict.commands / self.seconds
+
+    def goals(self) -> Iterator[Goal]:
+        """Yield what the run ought to show."""
+        deaths = [row for row in self.rows if row.is_death]
+        least = min(self.killed_at.get(step, 0) for step in STEPS)
+        yield Goal("deaths at each step of the pipeline", "20 or more", str(least), least >= 20)
+        felt = most(sorted(row.recovery_most for row in deaths))
+        yield Goal("recovery from a worker's death", "under 1 s", f"{felt:.2f} s at most", felt < 1)
+        for row in self.rows:
+            if row.fault.startswith("one killed every second"):
+                p99 = row.latency.p99
+                found = f"{p99 * 1000:.0f} ms"
+                yield Goal("p99 while a worker dies every second", "under 300 ms", found, p99 < 0.3)
+        yield Goal("load", "200 commands/s or more", f"{self.rate:.0f}", round(self.rate) >= 200)
 
     def facts(self) -> Iterator[tuple[str, str]]:
         """Yield what is not in the table."""
@@ -93,8 +130,7 @@ class Report:
         yield "seed", str(self.seed)
         yield "duration", f"{self.seconds:.0f} s"
         yield "faults", str(sum(row.times for row in self.rows))
-        rate = verdict.commands / self.seconds
-        yield "commands", f"{verdict.commands} of {verdict.calls} calls, {rate:.0f} a second"
+        yield "commands", f"{verdict.commands} of {verdict.calls} calls, {self.rate:.0f} a second"
         yield "published again", f"{self.published_again}, their first outcome unknown or refused"
         yield "outcomes", str(verdict.outcomes)
         yield "copies", str(verdict.copies)
@@ -125,6 +161,8 @@ class Report:
         facts = Table(show_header=False, box=None)
         for fact in self.facts():
             facts.add_row(*fact)
+        for goal in self.goals():
+            facts.add_row(goal.name, f"{goal.found} ({goal.wanted}: {_met(goal)})")
         console.print(facts)
         for violation in self.verdict.violations[:20]:
             text = f"{violation.kind} ({violation.where}): {violation.detail}"
@@ -157,6 +195,16 @@ class Report:
         yield f"or was answered late, after more than {self.normal_seconds * 1000:.0f} ms."
         yield "Latency: from when a caller had its command ready to the first event that a"
         yield "subscriber saw, of the commands between the injection and the recovery."
+        yield ""
+        yield "| goal | wanted | found | |"
+        yield "| --- | --- | --- | --- |"
+        for goal in self.goals():
+            yield f"| {goal.name} | {goal.wanted} | {goal.found} | {_met(goal)} |"
+        yield ""
+        yield "| faults at once | recovery s |"
+        yield "| --- | --- |"
+        for names, felt in self.mixed:
+            yield f"| {names} | {felt:.2f} |"
         if self.verdict.violations:
             yield ""
             yield "## Violations"
@@ -169,6 +217,15 @@ class Report:
             yield ""
             for line in lines:
                 yield f"    {line}"
+
+
+def mixed(all_rounds: Sequence[Round]) -> list[tuple[str, float]]:
+    """Return which faults came at once, and how long that was felt."""
+    return [
+        (" + ".join(map(str, each.faults)), each.felt_seconds)
+        for each in all_rounds
+        if len(each.faults) > 1
+    ]
 
 
 def rows(all_rounds: Sequence[Round], timeline: Timeline) -> list[Row]:
@@ -196,6 +253,10 @@ def _row(kind: tuple[str, str], of_kind: Sequence[Round], timeline: Timeline) ->
         recovery_most=most(recoveries),
         latency=Latency.of(timings),
     )
+
+
+def _met(goal: Goal) -> str:
+    return "met" if goal.met else "MISSED"
 
 
 def _percentiles(latency: Latency) -> tuple[Any, ...]:

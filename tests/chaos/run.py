@@ -19,7 +19,7 @@ from tests.chaos.checker import Kind, Violation, check
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import History
 from tests.chaos.proxy import Proxy
-from tests.chaos.report import Report, rows
+from tests.chaos.report import Report, mixed, rows
 from tests.chaos.schedule import Round, rounds
 from tests.chaos.target import Fault, Target
 from tests.chaos.timeline import Latency
@@ -37,8 +37,8 @@ _WARMING_UP_SECONDS: Final = 2.0
 #: RabbitMQ drops a silent worker after two of these, in seconds; a worker RabbitMQ after nine.
 _AMQP_HEARTBEAT_SECONDS: Final = 2
 
-#: Ended calls are kept for longer than a run takes, in seconds.
-_RETENTION_SECONDS: Final = 86_400
+#: Ended calls are kept for longer than any run takes, in seconds.
+_RETENTION_SECONDS: Final = 7_200
 
 #: Commands are held for a shorter time than Redis is paused, in seconds: they are let go too.
 _HOLD_SECONDS: Final = 5
@@ -125,6 +125,7 @@ class _Run:
             latency=Latency.of(self._timeline.timings),
             undisturbed=undisturbed,
             rows=rows(all_rounds, self._timeline),
+            mixed=mixed(all_rounds),
             evidence=_evidence(history, verdict.violations),
         )
 

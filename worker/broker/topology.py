@@ -14,7 +14,7 @@ from pamqp.common import FieldValue
 from worker.broker.connection import Channel, broker_errors, open_channel
 from worker.errors import BrokerUnavailable, MayNotConfigure, TopologyMismatch
 from worker.names import Names
-from worker.settings import HashExchange
+from worker.settings import JOURNAL_BYTES, HashExchange, Settings
 
 #: How often a command may come back before RabbitMQ dead-letters it. Every crash of a worker that
 #: has it in hand counts, so it stands far above what crashes can add up to; a command that is
@@ -34,9 +34,8 @@ PARTITION_BYTES: Final = 256 * 1024 * 1024
 #: How long a consumer that cannot be reached keeps its partition, in milliseconds (RabbitMQ 4.3).
 DISCONNECTED_TIMEOUT_MS: Final = 5_000
 
-#: What the journal keeps: seven days, and no more than 8 GiB.
+#: How long the journal keeps an event.
 JOURNAL_AGE: Final = "7D"
-JOURNAL_BYTES: Final = 8 * 1024**3
 
 #: The plugin that each type of the command exchange comes with; RabbitMQ 4.3 has x-modulus-hash
 #: built in.
@@ -114,7 +113,10 @@ class Topology:
 
 
 def topology(
-    names: Names, partitions: int, hash_exchange: HashExchange = HashExchange.MODULUS
+    names: Names,
+    partitions: int,
+    hash_exchange: HashExchange = HashExchange.MODULUS,
+    journal_bytes: int = JOURNAL_BYTES,
 ) -> Topology:
     """Return the topology of an installation.
 
@@ -149,7 +151,7 @@ def topology(
                 {
                     "x-queue-type": "stream",
                     "x-max-age": JOURNAL_AGE,
-                    "x-max-length-bytes": JOURNAL_BYTES,
+                    "x-max-length-bytes": journal_bytes,
                 },
             ),
             *(Queue(name, partition_arguments) for name in partition_queues),
@@ -165,6 +167,16 @@ def topology(
             # To x-consistent-hash the key of a binding is a weight; to x-modulus-hash, nothing.
             *(Binding(names.commands, name, "1") for name in partition_queues),
         ),
+    )
+
+
+def topology_of(settings: Settings) -> Topology:
+    """Return the topology that settings ask for."""
+    return topology(
+        Names(settings.namespace),
+        settings.partitions,
+        settings.hash_exchange,
+        settings.journal_bytes,
     )
 
 

@@ -131,7 +131,10 @@ def show(request_id: RequestIdArgument) -> None:
 
 @_topology.command()
 def apply() -> None:
-    """Declare what is missing; a difference is an error that names it."""
+    """Declare what is missing, as a user who may configure; a difference is an error that names it.
+
+    Before the first producer of a new installation, and for workers that may not declare.
+    """
     _run(declaring.apply)
 
 
@@ -143,7 +146,10 @@ def rebuild(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print lines of JSON.")] = False,
 ) -> None:
-    """Restore Redis from the journal after it has lost calls; workers wait for it."""
+    """Restore Redis from the journal after it has lost calls; workers wait for it.
+
+    It may be repeated, and changes nothing in a Redis that has lost nothing.
+    """
     _run(partial(rebuilding.rebuild, accept_loss, as_json))
 
 
@@ -166,7 +172,11 @@ def list_dead(
 
 
 @_dead.command("show")
-def show_dead(ids: Annotated[list[str], typer.Argument(metavar="ID...")]) -> None:
+def show_dead(
+    ids: Annotated[
+        list[str], typer.Argument(help="Ids as listed, or beginnings of them.", metavar="ID...")
+    ],
+) -> None:
     """Show all that dead letters say, as JSON; digits are replaced."""
     _run(partial(dead.show, Selection(tuple(ids))))
 
@@ -181,7 +191,10 @@ def replay_dead(
     everything: All = False,
     yes: Yes = False,
 ) -> None:
-    """Publish dead letters again as the commands they were, and remove them."""
+    """Publish dead letters again as the commands they were, and remove them.
+
+    Asks before it acts on more than one. Exits with 1 when there are none, or some are left.
+    """
     _run(
         lambda settings: dead.replay(
             narrowed(ids, reason, call, since, everything=everything), settings, yes=yes
@@ -199,7 +212,7 @@ def drop_dead(
     everything: All = False,
     yes: Yes = False,
 ) -> None:
-    """Remove dead letters for good."""
+    """Remove dead letters for good; asks before more than one."""
     _run(
         lambda settings: dead.drop(
             narrowed(ids, reason, call, since, everything=everything), settings, yes=yes

@@ -3,8 +3,7 @@
 from rich.console import Console
 
 from worker.broker.connection import close, connect
-from worker.broker.topology import declare, topology
-from worker.names import Names
+from worker.broker.topology import declare, topology_of
 from worker.settings import Settings
 
 
@@ -15,7 +14,7 @@ async def apply(settings: Settings) -> int:
         ConfigurationError: RabbitMQ has something else under a name, or its user may not declare.
         BrokerUnavailable: RabbitMQ cannot be reached.
     """
-    wanted = topology(Names(settings.namespace), settings.partitions, settings.hash_exchange)
+    wanted = topology_of(settings)
     connection = await connect(settings.amqp_url.get_secret_value(), "callctl topology")
     try:
         await declare(connection, wanted)
