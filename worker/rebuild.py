@@ -23,7 +23,7 @@ from tenacity import (
 from schemas.events import Request
 from schemas.wire import RECORD_HEADER, RECORD_ID_HEADER
 from worker.broker import connection as broker
-from worker.broker.journal import Entry, Reader, read_journal
+from worker.broker.journal import Entry, Reader, read_journal, read_last_chunk
 from worker.broker.topology import is_there
 from worker.core.call import Call
 from worker.errors import BrokerUnavailable, ConfigurationError, CorruptCall, StoreUnavailable
@@ -40,14 +40,21 @@ _CHUNK: Final = 2000
 #: How often reading may be interrupted: by a lost connection, or by a server that is starting.
 _ATTEMPTS: Final = 10
 
-#: How long the journal may take for its next entry before its last one, in seconds.
-_STALL_SECONDS: Final = 30.0
+#: How long the journal may take for its first entry, and for each before its last, in seconds.
+#: Where it takes longer it may be empty, or slow; nothing is concluded from that.
+_PATIENCE_SECONDS: Final = 20.0
 
-#: The journal's end is where it is silent for so long, in seconds, …
+#: Its last chunk is read for so long, in seconds, to find out what the last entry is.
+_LAST_CHUNK_SECONDS: Final = 3.0
+
+#: Behind its last entry, the journal's end is where it is silent for so long, in seconds, …
 _QUIET_SECONDS: Final = 1.0
 
 #: … or what is behind it when its last chunk has been read for so long, in seconds: workers go on.
 _TAIL_SECONDS: Final = 10.0
+
+
+_REMEDY: Final = "let them go on with what Redis holds: `callctl rebuild --accept-loss`"
 
 
 @dataclass(slots=True)
@@ -86,7 +93,8 @@ async def rebuild(settings: Settings, progress: Progress, *, accept_loss: bool =
 
     Raises:
         ConfigurationError: There is no journal.
-        BrokerUnavailable: RabbitMQ cannot be reached, or was lost too often.
+        BrokerUnavailable: RabbitMQ cannot be reached, or was lost too often; or the journal was not
+            read to its end. No epoch has begun then.
         StoreUnavailable: Redis cannot be reached, or refuses to write.
     """
     redis = connect(settings.redis_url.get_secret_value())
@@ -99,6 +107,13 @@ async def rebuild(settings: Settings, progress: Progress, *, accept_loss: bool =
     try:
         rebuilding = _Rebuilding(redis, settings, progress)
         await retrying(rebuilding.read, accept_loss=accept_loss)
+        if rebuilding.silent and not accept_loss:
+            # Workers would go on with an empty Redis, if the journal is only slow.
+            raise BrokerUnavailable(
+                f"RabbitMQ: the journal gave no event within {_PATIENCE_SECONDS:g} s, so nothing "
+                "was restored, and workers that wait go on waiting: repeat `callctl rebuild`, or, "
+                f"if the journal is empty, {_REMEDY}"
+            )
         await retrying(rebuilding.finish, accept_loss=accept_loss)
     finally:
         await close(redis)
@@ -117,9 +132,15 @@ class _Rebuilding:
         self._progress = progress
         self._first: int | None = None
         self._next: int | None = None
+        self._last: int | None = None
         # Milliseconds are more than any count of commits.
         self._version = time.time_ns() // 1_000_000
         self._longest_seconds = max(settings.ended_retention_seconds, settings.idle_expiry_seconds)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the journal has given nothing, be it empty or slow."""
+        return self._next is None
 
     async def read(self, *, accept_loss: bool) -> None:
         """Read the journal to its end, and restore what is in it."""
@@ -130,37 +151,49 @@ class _Rebuilding:
                 raise ConfigurationError(
                     f"there is no journal {self._names.journal}: has a worker ever run?"
                 )
-            last = await self._last_chunk(connection)
+            await self._find_end(connection)
+            if self._last is None:
+                return
             start: int | str = "last" if accept_loss else "first"
             if self._next is not None:
                 start = self._next
             async with read_journal(connection, self._names.journal, start) as reader:
-                await self._read(reader, last, restoring=not accept_loss)
+                await self._read(reader, self._last, restoring=not accept_loss)
         finally:
             await broker.close(connection)
 
-    async def _last_chunk(self, connection: AbstractConnection) -> int | None:
-        async with read_journal(connection, self._names.journal, "last") as reader:
-            entries = await reader.take(1, _QUIET_SECONDS)
-        return entries[0].offset if entries else None
+    async def _find_end(self, connection: AbstractConnection) -> None:
+        entries = await read_last_chunk(
+            connection,
+            self._names.journal,
+            patience_seconds=_PATIENCE_SECONDS,
+            quiet_seconds=_QUIET_SECONDS,
+            most_seconds=_LAST_CHUNK_SECONDS,
+        )
+        if entries:
+            self._last = entries[-1].offset
 
-    async def _read(self, reader: Reader, last: int | None, *, restoring: bool) -> None:
+    async def _read(self, reader: Reader, last: int, *, restoring: bool) -> None:
         end: float | None = None
         while end is None or time.monotonic() < end:
-            at_end = last is None or (self._next is not None and self._next > last)
+            at_end = self._next is not None and self._next > last
             if at_end and end is None:
                 end = time.monotonic() + _TAIL_SECONDS
-            entries = await reader.take(_CHUNK, _QUIET_SECONDS if at_end else _STALL_SECONDS)
+            entries = await reader.take(_CHUNK, _QUIET_SECONDS if at_end else _PATIENCE_SECONDS)
             if not entries:
                 if at_end:
                     return
-                raise BrokerUnavailable("RabbitMQ: the journal stands still")
+                raise BrokerUnavailable(
+                    "RabbitMQ: the journal stands still before its end, so workers that wait go on "
+                    "waiting: repeat `callctl rebuild`, which restores what is missing yet, or "
+                    f"{_REMEDY}"
+                )
             if restoring:
                 await self._restore(entries)
             if self._first is None:
                 self._first = entries[0].offset
             self._next = entries[-1].offset + 1
-            self._progress(self._next - self._first, max(last or 0, self._next) - self._first)
+            self._progress(self._next - self._first, max(last + 1, self._next) - self._first)
 
     async def _restore(self, entries: Sequence[Entry]) -> None:
         found: dict[str, Restoration] = {}
