@@ -11,8 +11,13 @@ from aiormq.abc import DeliveredMessage
 from tests.harness import Installation
 from tests.integration.test_rebuild import CALL, contents, empty_redis, restored, until_noticed
 from worker import rebuild as rebuilding
-from worker.broker.journal import Reader
-from worker.errors import BrokerUnavailable
+from worker import regression
+from worker.broker import connection as broker
+from worker.broker.journal import Entry, Reader, read_last_chunk
+from worker.errors import BrokerUnavailable, StoreRegressed
+from worker.regression import Watch
+from worker.store import CallStore, close, connect
+from worker.store.epoch import Guard
 
 #: What stands before any offset: the first answer is late.
 FIRST: Final = -1
@@ -129,3 +134,64 @@ async def test_a_journal_that_stands_still_before_its_end_opens_no_traffic(
     report = await restored(calls)
     assert (report.calls, report.new_epoch) == (2, True)
     assert len(await contents(calls)) == 4
+
+
+@pytest.mark.parametrize(("seconds", "offset"), [(0.35, FIRST), (1.5, FIRST), (0.15, 5), (1.5, 5)])
+async def test_a_call_set_back_is_noticed_at_the_start_however_slow_the_journal(
+    calls: Installation, monkeypatch: pytest.MonkeyPatch, seconds: float, offset: int
+) -> None:
+    """The newest event tells; a pause before it does not hide it."""
+    for number in range(5):
+        await calls.ask(f"call-{number}", "call", **CALL)
+    await calls.ask("newest", "call", **CALL)
+    await calls.redis.delete(f"{calls.names.call_prefix}newest")
+    slow_down(monkeypatch, seconds, offset)
+    with pytest.raises(StoreRegressed, match="newest"):
+        await begin(calls)
+
+
+async def test_a_session_does_not_begin_before_the_journals_end_has_been_compared(
+    calls: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins anew instead, when RabbitMQ is itself again."""
+    for number in range(3):
+        await calls.ask(f"call-{number}", "call", **CALL)
+    monkeypatch.setattr(regression, "_TAIL_SECONDS", 0.5)
+
+    async def read_last_chunk_and_slow_down(*args: Any, **limits: Any) -> list[Entry]:
+        entries = await read_last_chunk(*args, **limits)
+        slow_down(monkeypatch, 60, 2)
+        return entries
+
+    with monkeypatch.context() as slow:
+        slow.setattr(regression, "read_last_chunk", read_last_chunk_and_slow_down)
+        with pytest.raises(BrokerUnavailable, match="stands still"):
+            await begin(calls)
+
+
+async def test_a_journal_that_answers_late_is_not_taken_for_a_new_one(
+    calls: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its installation's epoch is lost, and none is founded in its place."""
+    await calls.ask("123XYZ", "call", **CALL)
+    assert await calls.workers[0].terminate() == 0
+    await empty_redis(calls)
+    slow_down(monkeypatch, 3.5)
+    with pytest.raises(StoreRegressed, match="emptied"):
+        await begin(calls)
+    assert await calls.redis.get(calls.names.epoch) is None
+
+
+async def begin(calls: Installation) -> None:
+    """Make sure, as a worker that starts, that Redis has lost nothing."""
+    connection = await broker.connect(calls.services.amqp_url, "a worker that starts")
+    redis = connect(calls.services.redis_url)
+    guard = Guard(calls.names.epoch, remember_seconds=60)
+    store = CallStore.of(redis, calls.settings, guard)
+    try:
+        await Watch(connection, calls.names.journal, redis, store, guard).begin(
+            journal_is_new=False
+        )
+    finally:
+        await broker.close(connection)
+        await close(redis)
