@@ -9,6 +9,7 @@ from aio_pika.abc import AbstractConnection
 from worker.broker.journal import Entry, read_journal, read_last_chunk
 from worker.errors import BrokerUnavailable, StoreRegressed
 from worker.store import CallStore, RedisClient, StoredCall
+from worker.store.calls import FINISHED
 from worker.store.epoch import Epoch, Guard
 
 #: How long a journal without an epoch has to be silent to count as empty, in seconds.
@@ -88,17 +89,27 @@ class Watch:
         """Compare the journal's end with Redis, which is always ahead of it.
 
         Only what is younger than any call's expiry counts, and by half, since clocks differ: an
-        older call may have ended and expired, and another one may have its name.
+        older call may have expired, and another one may have its name. A call that is over expires
+        when the worker that ended it said, whose settings may have been others: that it is not
+        there tells nothing.
         """
-        since = time.time() - self.store.clock_tolerance_ms / 1000
-        reached: dict[str, int] = {}
-        for entry in await self._tail(epoch.offset):
-            if entry.at is not None and entry.at.timestamp() > since:
-                reached[entry.request_id] = max(entry.sequence, reached.get(entry.request_id, 0))
-        loaded = await self.store.load(dict.fromkeys(reached, ()))
-        for request_id, sequence in reached.items():
+        tail = await self._tail(epoch.offset)
+        since = await self.guard.now(self.redis) - self.store.clock_tolerance_ms / 1000
+        latest: dict[str, Entry] = {}
+        for entry in tail:
+            known = latest.get(entry.request_id)
+            if (
+                entry.at is not None
+                and entry.at.timestamp() > since
+                and (known is None or entry.sequence > known.sequence)
+            ):
+                latest[entry.request_id] = entry
+        loaded = await self.store.load(dict.fromkeys(latest, ()))
+        for request_id, entry in latest.items():
             stored = loaded[request_id]
-            if isinstance(stored, StoredCall) and stored.call.sequence < sequence:
+            if not isinstance(stored, StoredCall) or (stored.is_absent and _is_over(entry)):
+                continue
+            if stored.call.sequence < entry.sequence:
                 await self.guard.condemn(self.redis)
                 raise StoreRegressed(f"the journal has newer events of call {request_id}")
 
@@ -129,3 +140,8 @@ class Watch:
                     raise BrokerUnavailable("RabbitMQ: the journal stands still before its end")
                 entries += more
         return entries
+
+
+def _is_over(entry: Entry) -> bool:
+    """Tell whether an event left its call ended, or never begun: both are kept for as long."""
+    return entry.text("call_state") in FINISHED

@@ -42,14 +42,14 @@ async def begun(redis: RedisClient, remember_seconds: float = 60) -> Guard:
     return made
 
 
-def store_of(redis: RedisClient, guard: Guard) -> CallStore:
-    """Return the calls that a guard watches over."""
+def store_of(redis: RedisClient, guard: Guard, *, watched: bool = True) -> CallStore:
+    """Return the calls that a guard watches over; or not, as another worker has them."""
     return CallStore(
         redis,
         prefix=f"{guard.key}:",
         ended_retention_seconds=KEPT_SECONDS,
         idle_expiry_seconds=KEPT_SECONDS,
-        guard=guard,
+        guard=guard if watched else None,
     )
 
 
@@ -171,6 +171,32 @@ async def test_a_call_is_remembered_for_a_while_only(redis: RedisClient) -> None
     assert (await store.load({"1": ()}))["1"] == StoredCall(Call("1"), 0, {})
 
 
+@pytest.mark.parametrize("state", [State.ENDED, State.ABSENT])
+async def test_a_call_that_is_over_may_be_gone(
+    redis: RedisClient, guard: Guard, state: State
+) -> None:
+    """It has expired, however long this worker would have kept it; but it cannot go back."""
+    store = store_of(redis, guard)
+    over = Call("1", state=state, sequence=3)
+    assert await store.commit([Change(over, 0)]) == [True]
+    await redis.delete(store.key("1"))
+    assert (await store.load({"1": ()}))["1"] == StoredCall(Call("1"), 0, {})
+    earlier = Call("1", state=State.CONNECTED, sequence=2)
+    assert await store_of(redis, guard, watched=False).commit([Change(earlier, 0)]) == [True]
+    with pytest.raises(StoreRegressed, match="in an earlier state"):
+        await store.load({"1": ()})
+
+
+async def test_a_call_that_is_not_over_may_not_be_gone(redis: RedisClient, guard: Guard) -> None:
+    """Nor one that has begun anew since it was over."""
+    store = store_of(redis, guard)
+    assert await store.commit([Change(Call("1", state=State.ABSENT, sequence=1), 0)]) == [True]
+    assert await store.commit([Change(CONNECTED, 1)]) == [True]
+    await redis.delete(store.key("1"))
+    with pytest.raises(StoreRegressed, match="in an earlier state"):
+        await store.load({"1": ()})
+
+
 async def test_a_call_that_cannot_be_read_is_forgotten(redis: RedisClient, guard: Guard) -> None:
     """Its key will be deleted, which is no loss."""
     store = store_of(redis, guard)
@@ -194,7 +220,7 @@ async def test_only_the_latest_calls_are_remembered(
     """A worker's memory does not grow with the calls it has seen."""
     monkeypatch.setattr(epochs, "_MOST_REMEMBERED", 2)
     for request_id in ("first", "second", "first", "third"):
-        guard.committed(request_id, 5)
+        guard.committed(request_id, 5, over=False)
     assert not guard.set_back("second", 1)
     assert guard.set_back("first", 4)
     assert guard.set_back("third", 4)

@@ -10,14 +10,11 @@ from aiormq.abc import DeliveredMessage
 
 from tests.harness import Installation
 from tests.integration.test_rebuild import CALL, contents, empty_redis, restored, until_noticed
+from tests.integration.test_regression import begin
 from worker import rebuild as rebuilding
 from worker import regression
-from worker.broker import connection as broker
 from worker.broker.journal import Entry, Reader, read_last_chunk
 from worker.errors import BrokerUnavailable, StoreRegressed
-from worker.regression import Watch
-from worker.store import CallStore, close, connect
-from worker.store.epoch import Guard
 
 #: What stands before any offset: the first answer is late.
 FIRST: Final = -1
@@ -180,18 +177,3 @@ async def test_a_journal_that_answers_late_is_not_taken_for_a_new_one(
     with pytest.raises(StoreRegressed, match="emptied"):
         await begin(calls)
     assert await calls.redis.get(calls.names.epoch) is None
-
-
-async def begin(calls: Installation) -> None:
-    """Make sure, as a worker that starts, that Redis has lost nothing."""
-    connection = await broker.connect(calls.services.amqp_url, "a worker that starts")
-    redis = connect(calls.services.redis_url)
-    guard = Guard(calls.names.epoch, remember_seconds=60)
-    store = CallStore.of(redis, calls.settings, guard)
-    try:
-        await Watch(connection, calls.names.journal, redis, store, guard).begin(
-            journal_is_new=False
-        )
-    finally:
-        await broker.close(connection)
-        await close(redis)

@@ -33,6 +33,9 @@ end
 """
 
 
+_TIME: Final = "return redis.call('TIME')"
+
+
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """A time in which Redis lost nothing.
@@ -76,7 +79,7 @@ class Guard:
         self.key = key
         self._remember_seconds = remember_seconds
         self._epoch: Epoch | None = None
-        self._committed: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._committed: OrderedDict[str, tuple[int, bool, float]] = OrderedDict()
 
     async def begin(self, redis: RedisClient) -> Epoch | None:
         """Take up the epoch in force at the start of a session; None if there never was one.
@@ -101,6 +104,18 @@ class Guard:
             self._committed.clear()
         self._epoch = epoch
         return epoch
+
+    async def now(self, redis: RedisClient) -> float:
+        """Return the time by Redis' clock, by which keys expire, in seconds since the epoch.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        client: Any = redis
+        with translated_errors():
+            # By way of the key, which tells a cluster's node.
+            seconds, microseconds = await client.eval(_TIME, 1, self.key)
+        return int(seconds) + int(microseconds) / 1e6
 
     async def found(self, redis: RedisClient) -> None:
         """Begin the first epoch of an installation, unless another worker has just done so.
@@ -140,9 +155,9 @@ class Guard:
             raise Unavailable("Redis has been rebuilt")
         raise StoreRegressed(_without_epoch(value))
 
-    def committed(self, request_id: str, sequence: int) -> None:
-        """Remember which sequence a call has reached."""
-        self._committed[request_id] = (sequence, time.time() + self._remember_seconds)
+    def committed(self, request_id: str, sequence: int, *, over: bool) -> None:
+        """Remember which sequence a call has reached, and whether it is over then."""
+        self._committed[request_id] = (sequence, over, time.time() + self._remember_seconds)
         self._committed.move_to_end(request_id)
         if len(self._committed) > _MOST_REMEMBERED:
             self._committed.popitem(last=False)
@@ -151,10 +166,14 @@ class Guard:
         """Forget a call that cannot be read: somebody will delete its key."""
         self._committed.pop(request_id, None)
 
-    def set_back(self, request_id: str, sequence: int) -> bool:
-        """Tell whether a call that was loaded with a sequence has been further than that."""
-        reached, until = self._committed.get(request_id, (0, 0.0))
-        return sequence < reached and time.time() < until
+    def set_back(self, request_id: str, sequence: int, *, absent: bool = False) -> bool:
+        """Tell whether a call that was loaded with a sequence has been further than that.
+
+        One that was over and is absent has expired: clocks and settings differ, so nobody can say
+        that it was too early.
+        """
+        reached, over, until = self._committed.get(request_id, (0, False, 0.0))
+        return sequence < reached and time.time() < until and not (absent and over)
 
     async def condemn(self, redis: RedisClient, value: bytes | None = None) -> None:
         """Let no worker go on with this Redis.
