@@ -10,6 +10,7 @@ on the same state, and has the same outcome.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from aio_pika.abc import AbstractConnection
@@ -196,7 +197,7 @@ class _Rebuilding:
             self._progress(self._next - self._first, max(last + 1, self._next) - self._first)
 
     async def _restore(self, entries: Sequence[Entry]) -> None:
-        found: dict[str, Restoration] = {}
+        found: Found = {}
         now = time.time()
         expired = unreadable = 0
         for entry in entries:
@@ -204,13 +205,14 @@ class _Rebuilding:
                 expired += 1
             elif not collect(entry, found):
                 unreadable += 1
-        for each in found.values():
+        restorations = list(chain.from_iterable(found.values()))
+        for each in restorations:
             if each.at + self._store.kept_ms(each.call) <= now * 1000:
                 # It goes all the same: Redis may have it in an earlier state, which is kept longer.
                 expired += len(each.records)
                 each.records.clear()
-        done = await restore(self._redis, self._store, [*found.values()], self._version)
-        for each, written in zip(found.values(), done, strict=True):
+        done = await restore(self._redis, self._store, restorations, self._version)
+        for each, written in zip(restorations, done, strict=True):
             if written is None:
                 unreadable += 1
             elif each.records:
@@ -230,7 +232,11 @@ class _Rebuilding:
             self.report.new_epoch = True
 
 
-def collect(entry: Entry, found: dict[str, Restoration]) -> bool:
+#: What the journal says of calls: under each name its calls, one after the other.
+Found = dict[str, list[Restoration]]
+
+
+def collect(entry: Entry, found: Found) -> bool:
     """Add what an event says of its call; return whether it says anything that can be read."""
     record_id = entry.text(RECORD_ID_HEADER)
     value = entry.text(RECORD_HEADER)
@@ -238,10 +244,12 @@ def collect(entry: Entry, found: dict[str, Restoration]) -> bool:
     if record is None:
         return False
     is_first = record.events[0].sequence == 1
-    each = found.get(entry.request_id)
-    if each is None or (is_first and record.at > each.at):
-        # A call begins, be it one whose name an expired one had.
-        each = found[entry.request_id] = Restoration(Call(entry.request_id), 0)
+    calls = found.setdefault(entry.request_id, [])
+    if not calls or (is_first and record.at > calls[-1].latest):
+        # A call begins, be it one whose name an expired one had. Or it is a copy of its beginning,
+        # and what was seen of the call stays: Redis knows more of it, and tells them apart.
+        calls.append(Restoration(Call(entry.request_id), 0))
+    each = calls[-1]
     sequence, name = record.call.sequence, record_field(record_id)
     # Of copies the first one counts; the others differ in nothing.
     if name not in each.records or sequence > each.records[name][0]:
@@ -250,6 +258,8 @@ def collect(entry: Entry, found: dict[str, Restoration]) -> bool:
         each.began = record.at
     if sequence > each.call.sequence:
         each.call, each.at = record.call, record.at
+    # Not that of the last event: workers' clocks differ.
+    each.latest = max(each.latest, record.at)
     return True
 
 

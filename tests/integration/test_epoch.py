@@ -266,14 +266,39 @@ async def test_a_call_is_not_mixed_up_with_an_older_one_of_its_name(
     older = Call("1", state=State.ENDED, sequence=9)
     younger = Call("1", state=State.CONNECTED, sequence=2)
     then, now = NOW_MS, NOW_MS + KEPT_SECONDS * 1000
-    of_older = Restoration(older, then, then - 5, {"#a": (1, f'[{then},"call"]')})
-    of_younger = Restoration(younger, now, now - 5, {"#b": (1, f'[{now},"call"]')})
+    of_older = Restoration(older, then, then - 5, then, {"#a": (1, f'[{then},"call"]')})
+    of_younger = Restoration(younger, now, now - 5, now, {"#b": (1, f'[{now},"call"]')})
     order = (of_younger, of_older) if younger_is == "there" else (of_older, of_younger)
     for each in order:
         await restore(redis, store, [each], 1000)
     stored = (await store.load({"1": ["a", "b"]}))["1"]
     assert isinstance(stored, StoredCall)
     assert (stored.call, set(stored.records)) == (younger, {"b"})
+
+
+async def test_a_copy_of_a_beginning_does_not_replace_what_came_after_it(
+    redis: RedisClient, guard: Guard
+) -> None:
+    """Its worker's clock was ahead, and what was told between them is restored with it."""
+    store = store_of(redis, guard)
+    ahead = NOW_MS + 5000
+    first = Call("1", state=State.CONNECTED, sequence=1)
+    records = {"#m1": (1, f'[{ahead},"call"]')}
+    second = Call("1", state=State.CONNECTED, held=True, sequence=2)
+    await restore(redis, store, [Restoration(first, ahead, ahead, ahead, dict(records))], 1000)
+    written = await restore(
+        redis,
+        store,
+        [
+            Restoration(second, NOW_MS, None, NOW_MS, {"#m2": (2, f'[{NOW_MS},"hold"]')}),
+            Restoration(first, ahead, ahead, ahead, dict(records)),
+        ],
+        1000,
+    )
+    assert written == [Written(changed=False, records=1), Written(changed=False, records=0)]
+    stored = (await store.load({"1": ["m1", "m2"]}))["1"]
+    assert isinstance(stored, StoredCall)
+    assert (stored.call, set(stored.records)) == (second, {"m1", "m2"})
 
 
 async def test_a_call_whose_time_is_over_is_not_restored(redis: RedisClient, guard: Guard) -> None:
