@@ -32,7 +32,7 @@ from worker.names import Names
 from worker.settings import Settings
 from worker.store import CallStore, RedisClient, close, connect
 from worker.store.codec import Record, decode_record, record_field
-from worker.store.epoch import Epoch, read_epoch, write_epoch
+from worker.store.epoch import read_epoch, write_epoch
 from worker.store.restoring import Restoration, restore
 
 #: Entries that are restored in one round trip, at most.
@@ -227,8 +227,7 @@ class _Rebuilding:
         in_force = await read_epoch(self._redis, self._names.epoch)
         changed = bool(self.report.calls or self.report.records)
         if in_force is None or changed or accept_loss:
-            begun = Epoch.beginning_at(self._next or 0)
-            await write_epoch(self._redis, self._names.epoch, begun)
+            await write_epoch(self._redis, self._names.epoch, self._next or 0)
             self.report.new_epoch = True
 
 

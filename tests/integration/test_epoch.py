@@ -72,7 +72,7 @@ async def check_that_a_loss_is_noticed_and_mended(redis: RedisClient) -> None:
     assert (
         await restore(redis, store, restorations, 1000) == [Written(changed=True, records=1)] * 20
     )
-    await write_epoch(redis, guard.key, Epoch.beginning_at(7))
+    await write_epoch(redis, guard.key, 7)
     assert await guard.begin(redis) == await read_epoch(redis, guard.key)
     loaded = await store.load({call.request_id: ["m1"] for call in calls})
     for call in calls:
@@ -102,7 +102,7 @@ async def test_an_epoch_that_is_missing_is_a_loss_only_to_who_knew_it(
     assert await Guard(guard.key, remember_seconds=60).begin(redis) is None
 
 
-@pytest.mark.parametrize("value", [b"", b"nonsense", b"-1 x", b"\xff"])
+@pytest.mark.parametrize("value", [b"", b"nonsense", b"-1 x", b"1 x y", b"\xff"])
 async def test_a_foreign_value_is_no_epoch(redis: RedisClient, guard: Guard, value: bytes) -> None:
     """Whoever wrote it, Redis cannot be trusted."""
     await redis.set(guard.key, value)
@@ -128,7 +128,7 @@ async def test_a_new_epoch_ends_the_session_and_is_no_loss(
     store = store_of(redis, guard)
     assert await store.commit([Change(CONNECTED, 0)]) == [True]
     await redis.delete(store.key("1"))
-    await write_epoch(redis, guard.key, Epoch.beginning_at(0))
+    await write_epoch(redis, guard.key, 0)
     with pytest.raises(Unavailable) as caught:
         await guard.look(redis)
     assert not isinstance(caught.value, StoreRegressed)
@@ -137,11 +137,14 @@ async def test_a_new_epoch_ends_the_session_and_is_no_loss(
     assert loaded["1"] == StoredCall(Call("1"), 0, {})
 
 
-async def test_an_earlier_epoch_is_a_loss_to_all(redis: RedisClient, guard: Guard) -> None:
+@pytest.mark.parametrize("offset", [0, 100])
+async def test_an_earlier_epoch_is_a_loss_to_all(
+    redis: RedisClient, guard: Guard, offset: int
+) -> None:
     """Somebody has restored a backup from before the last rebuild."""
     backup = await redis.get(guard.key)
     assert backup is not None
-    await write_epoch(redis, guard.key, Epoch.beginning_at(100))
+    await write_epoch(redis, guard.key, offset)
     await guard.begin(redis)
     await redis.set(guard.key, backup)
     with pytest.raises(StoreRegressed):
@@ -152,12 +155,37 @@ async def test_an_earlier_epoch_is_a_loss_to_all(redis: RedisClient, guard: Guar
         await Guard(guard.key, remember_seconds=60).begin(redis)
 
 
+@pytest.mark.parametrize("before", [b"100 cafe", b"100 cafe 1", b"100 cafe 4000000000000"])
+async def test_an_epoch_of_a_journal_that_was_made_anew_is_the_later_one(
+    redis: RedisClient, before: bytes
+) -> None:
+    """Its offsets begin at 0 again; nor does it matter whether a clock was set back meanwhile."""
+    guard = Guard(f"test-{secrets.token_hex(6)}.epoch", remember_seconds=60)
+    await redis.set(guard.key, before)
+    await guard.begin(redis)
+    await guard.condemn(redis)
+    await write_epoch(redis, guard.key, 3)
+    with pytest.raises(Unavailable, match="has been rebuilt"):
+        await guard.look(redis)
+    epoch = await guard.begin(redis)
+    assert epoch is not None
+    assert epoch.offset == 3
+
+
+def test_versions_read_each_others_epochs() -> None:
+    """The one before takes all that stands behind the offset for the token."""
+    assert Epoch.decode(b"7 cafe") == Epoch(7, "cafe")
+    assert Epoch(7, "cafe").encode() == b"7 cafe"
+    assert Epoch(7, "cafe", 9).encode() == b"7 cafe 9"
+
+
 async def test_what_has_been_mended_is_not_condemned_for_what_was_before(
     redis: RedisClient, guard: Guard
 ) -> None:
     """A worker that notices late must not undo the operator's word."""
-    mended = Epoch.beginning_at(5)
-    await write_epoch(redis, guard.key, mended)
+    await write_epoch(redis, guard.key, 5)
+    mended = await read_epoch(redis, guard.key)
+    assert mended is not None
     await guard.condemn(redis)
     assert await read_epoch(redis, guard.key) == mended
 

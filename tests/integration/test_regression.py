@@ -9,8 +9,16 @@ import pytest
 
 from deploy.local import Services
 from tests.harness import Installation, installation
-from tests.integration.test_rebuild import CALL, empty_redis, noticed, restored, until_noticed
+from tests.integration.test_rebuild import (
+    CALL,
+    empty_redis,
+    noticed,
+    rejoined,
+    restored,
+    until_noticed,
+)
 from worker.broker import connection as broker
+from worker.broker.topology import establish, topology
 from worker.errors import StoreRegressed
 from worker.regression import Watch
 from worker.store import CallStore, close, connect
@@ -94,6 +102,24 @@ async def test_a_loss_can_be_accepted(calls: Installation) -> None:
     assert await calls.workers[0].terminate() == 0
     await calls.start()
     assert (await calls.ask("123XYZ", "hold")).sequence == 2
+
+
+async def test_a_rebuild_from_a_journal_that_was_made_anew_is_believed(calls: Installation) -> None:
+    """Though its offsets are lower than the one at which the epoch before began."""
+    for number in range(3):
+        await calls.ask(f"call-{number}", "call", **CALL)
+    await restored(calls, accept_loss=True)
+    await rejoined(calls.workers[0])
+    channel = await calls.connection.channel()
+    await channel.queue_delete(calls.names.journal)
+    await establish(calls.connection, topology(calls.names, calls.settings.partitions))
+    await calls.ask("later", "call", **CALL)
+    await empty_redis(calls)
+    await until_noticed(*calls.workers)
+    report = await restored(calls)
+    assert (report.calls, report.new_epoch) == (1, True)
+    await rejoined(calls.workers[0], 3)
+    assert (await calls.ask("later", "hold")).sequence == 2
 
 
 async def test_a_journal_without_events_is_no_loss(calls: Installation) -> None:

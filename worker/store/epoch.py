@@ -36,6 +36,23 @@ end
 _TIME: Final = "return redis.call('TIME')"
 
 
+# Epochs have an order, even where the journal was made anew and counts from 0 again. So each has a
+# number: the time by Redis' clock, and more than that of the one before it. It stands last, since
+# versions that do not know it read all that follows the offset as the token.
+# KEYS[1] the key; ARGV[1] the offset, ARGV[2] the token, ARGV[3] whether it may replace another.
+_BEGIN: Final = """
+local before = redis.call('GET', KEYS[1])
+if before and ARGV[3] == '0' then
+  return
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local number = tonumber(string.match(before or '', '%d+ %x+ (%d+)$') or '') or 0
+local value = string.format('%s %s %.0f', ARGV[1], ARGV[2], math.max(now, number + 1))
+redis.call('SET', KEYS[1], value)
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """A time in which Redis lost nothing.
@@ -43,27 +60,34 @@ class Epoch:
     Attributes:
         offset: The journal's offset where it begins; what stands before it is not missed.
         token: Tells it from others.
+        number: Is greater than that of any epoch before it; 0 where none was given to it.
     """
 
     offset: int
     token: str
-
-    @classmethod
-    def beginning_at(cls, offset: int) -> "Epoch":
-        """Return a new epoch."""
-        return cls(offset, secrets.token_hex(8))
+    number: int = 0
 
     @classmethod
     def decode(cls, value: bytes | None) -> "Epoch | None":
         """Return the epoch that a value of the key says is in force; None if none is."""
         if value is None or value.startswith(_CONDEMNED):
             return None
-        offset, _, token = value.decode(errors="replace").partition(" ")
-        return cls(int(offset), token) if offset.isdecimal() else None
+        offset, _, rest = value.decode(errors="replace").partition(" ")
+        token, _, number = rest.partition(" ")
+        if not (offset.isdecimal() and (not number or number.isdecimal())):
+            return None
+        return cls(int(offset), token, int(number or 0))
 
     def encode(self) -> bytes:
         """Return the key's value."""
-        return f"{self.offset} {self.token}".encode()
+        number = f" {self.number}" if self.number else ""
+        return f"{self.offset} {self.token}{number}".encode()
+
+    def is_before(self, other: "Epoch") -> bool:
+        """Tell whether this one was over when the other one began."""
+        if not self.number and not other.number:
+            return self.offset < other.offset
+        return self.number < other.number
 
 
 class Guard:
@@ -96,7 +120,7 @@ class Guard:
             return None
         if epoch is None:
             raise StoreRegressed(_without_epoch(value))
-        if known is not None and epoch.offset < known.offset:
+        if known is not None and epoch.is_before(known):
             await self.condemn(redis, value or b"")
             raise StoreRegressed("it was set back to an earlier epoch")
         if epoch != known:
@@ -123,9 +147,7 @@ class Guard:
         Raises:
             StoreUnavailable: Redis did not answer.
         """
-        client: Any = redis
-        with translated_errors():
-            await client.set(self.key, Epoch.beginning_at(0).encode(), nx=True)
+        await _begin(redis, self.key, 0, replacing=False)
 
     async def look(self, redis: RedisClient) -> None:
         """Make sure that the epoch is still in force.
@@ -151,7 +173,7 @@ class Guard:
         if known is not None and value == known.encode():
             return
         epoch = Epoch.decode(value)
-        if known is not None and epoch is not None and epoch.offset >= known.offset:
+        if known is not None and epoch is not None and not epoch.is_before(known):
             raise Unavailable("Redis has been rebuilt")
         raise StoreRegressed(_without_epoch(value))
 
@@ -211,12 +233,16 @@ async def read_epoch(redis: RedisClient, key: str) -> Epoch | None:
         return Epoch.decode(await client.get(key))
 
 
-async def write_epoch(redis: RedisClient, key: str, epoch: Epoch) -> None:
-    """Begin an epoch: workers go on with what Redis holds.
+async def write_epoch(redis: RedisClient, key: str, offset: int) -> None:
+    """Begin an epoch at an offset of the journal: workers go on with what Redis holds.
 
     Raises:
         StoreUnavailable: Redis did not answer.
     """
+    await _begin(redis, key, offset, replacing=True)
+
+
+async def _begin(redis: RedisClient, key: str, offset: int, *, replacing: bool) -> None:
     client: Any = redis
     with translated_errors():
-        await client.set(key, epoch.encode())
+        await client.eval(_BEGIN, 1, key, offset, secrets.token_hex(8), int(replacing))
