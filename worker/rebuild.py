@@ -10,6 +10,7 @@ on the same state, and has the same outcome.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from aio_pika.abc import AbstractConnection
@@ -23,7 +24,7 @@ from tenacity import (
 from schemas.events import Request
 from schemas.wire import RECORD_HEADER, RECORD_ID_HEADER
 from worker.broker import connection as broker
-from worker.broker.journal import Entry, Reader, read_journal
+from worker.broker.journal import Entry, Reader, read_journal, read_last_chunk
 from worker.broker.topology import is_there
 from worker.core.call import Call
 from worker.errors import BrokerUnavailable, ConfigurationError, CorruptCall, StoreUnavailable
@@ -31,7 +32,7 @@ from worker.names import Names
 from worker.settings import Settings
 from worker.store import CallStore, RedisClient, close, connect
 from worker.store.codec import Record, decode_record, record_field
-from worker.store.epoch import Epoch, read_epoch, write_epoch
+from worker.store.epoch import read_epoch, write_epoch
 from worker.store.restoring import Restoration, restore
 
 #: Entries that are restored in one round trip, at most.
@@ -40,14 +41,21 @@ _CHUNK: Final = 2000
 #: How often reading may be interrupted: by a lost connection, or by a server that is starting.
 _ATTEMPTS: Final = 10
 
-#: How long the journal may take for its next entry before its last one, in seconds.
-_STALL_SECONDS: Final = 30.0
+#: How long the journal may take for its first entry, and for each before its last, in seconds.
+#: Where it takes longer it may be empty, or slow; nothing is concluded from that.
+_PATIENCE_SECONDS: Final = 20.0
 
-#: The journal's end is where it is silent for so long, in seconds, …
+#: Its last chunk is read for so long, in seconds, to find out what the last entry is.
+_LAST_CHUNK_SECONDS: Final = 3.0
+
+#: Behind its last entry, the journal's end is where it is silent for so long, in seconds, …
 _QUIET_SECONDS: Final = 1.0
 
 #: … or what is behind it when its last chunk has been read for so long, in seconds: workers go on.
 _TAIL_SECONDS: Final = 10.0
+
+
+_REMEDY: Final = "let them go on with what Redis holds: `callctl rebuild --accept-loss`"
 
 
 @dataclass(slots=True)
@@ -86,7 +94,8 @@ async def rebuild(settings: Settings, progress: Progress, *, accept_loss: bool =
 
     Raises:
         ConfigurationError: There is no journal.
-        BrokerUnavailable: RabbitMQ cannot be reached, or was lost too often.
+        BrokerUnavailable: RabbitMQ cannot be reached, or was lost too often; or the journal was not
+            read to its end. No epoch has begun then.
         StoreUnavailable: Redis cannot be reached, or refuses to write.
     """
     redis = connect(settings.redis_url.get_secret_value())
@@ -99,6 +108,13 @@ async def rebuild(settings: Settings, progress: Progress, *, accept_loss: bool =
     try:
         rebuilding = _Rebuilding(redis, settings, progress)
         await retrying(rebuilding.read, accept_loss=accept_loss)
+        if rebuilding.silent and not accept_loss:
+            # Workers would go on with an empty Redis, if the journal is only slow.
+            raise BrokerUnavailable(
+                f"RabbitMQ: the journal gave no event within {_PATIENCE_SECONDS:g} s, so nothing "
+                "was restored, and workers that wait go on waiting: repeat `callctl rebuild`, or, "
+                f"if the journal is empty, {_REMEDY}"
+            )
         await retrying(rebuilding.finish, accept_loss=accept_loss)
     finally:
         await close(redis)
@@ -117,9 +133,15 @@ class _Rebuilding:
         self._progress = progress
         self._first: int | None = None
         self._next: int | None = None
+        self._last: int | None = None
         # Milliseconds are more than any count of commits.
         self._version = time.time_ns() // 1_000_000
         self._longest_seconds = max(settings.ended_retention_seconds, settings.idle_expiry_seconds)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the journal has given nothing, be it empty or slow."""
+        return self._next is None
 
     async def read(self, *, accept_loss: bool) -> None:
         """Read the journal to its end, and restore what is in it."""
@@ -130,40 +152,52 @@ class _Rebuilding:
                 raise ConfigurationError(
                     f"there is no journal {self._names.journal}: has a worker ever run?"
                 )
-            last = await self._last_chunk(connection)
+            await self._find_end(connection)
+            if self._last is None:
+                return
             start: int | str = "last" if accept_loss else "first"
             if self._next is not None:
                 start = self._next
             async with read_journal(connection, self._names.journal, start) as reader:
-                await self._read(reader, last, restoring=not accept_loss)
+                await self._read(reader, self._last, restoring=not accept_loss)
         finally:
             await broker.close(connection)
 
-    async def _last_chunk(self, connection: AbstractConnection) -> int | None:
-        async with read_journal(connection, self._names.journal, "last") as reader:
-            entries = await reader.take(1, _QUIET_SECONDS)
-        return entries[0].offset if entries else None
+    async def _find_end(self, connection: AbstractConnection) -> None:
+        entries = await read_last_chunk(
+            connection,
+            self._names.journal,
+            patience_seconds=_PATIENCE_SECONDS,
+            quiet_seconds=_QUIET_SECONDS,
+            most_seconds=_LAST_CHUNK_SECONDS,
+        )
+        if entries:
+            self._last = entries[-1].offset
 
-    async def _read(self, reader: Reader, last: int | None, *, restoring: bool) -> None:
+    async def _read(self, reader: Reader, last: int, *, restoring: bool) -> None:
         end: float | None = None
         while end is None or time.monotonic() < end:
-            at_end = last is None or (self._next is not None and self._next > last)
+            at_end = self._next is not None and self._next > last
             if at_end and end is None:
                 end = time.monotonic() + _TAIL_SECONDS
-            entries = await reader.take(_CHUNK, _QUIET_SECONDS if at_end else _STALL_SECONDS)
+            entries = await reader.take(_CHUNK, _QUIET_SECONDS if at_end else _PATIENCE_SECONDS)
             if not entries:
                 if at_end:
                     return
-                raise BrokerUnavailable("RabbitMQ: the journal stands still")
+                raise BrokerUnavailable(
+                    "RabbitMQ: the journal stands still before its end, so workers that wait go on "
+                    "waiting: repeat `callctl rebuild`, which restores what is missing yet, or "
+                    f"{_REMEDY}"
+                )
             if restoring:
                 await self._restore(entries)
             if self._first is None:
                 self._first = entries[0].offset
             self._next = entries[-1].offset + 1
-            self._progress(self._next - self._first, max(last or 0, self._next) - self._first)
+            self._progress(self._next - self._first, max(last + 1, self._next) - self._first)
 
     async def _restore(self, entries: Sequence[Entry]) -> None:
-        found: dict[str, Restoration] = {}
+        found: Found = {}
         now = time.time()
         expired = unreadable = 0
         for entry in entries:
@@ -171,13 +205,14 @@ class _Rebuilding:
                 expired += 1
             elif not collect(entry, found):
                 unreadable += 1
-        for each in found.values():
+        restorations = list(chain.from_iterable(found.values()))
+        for each in restorations:
             if each.at + self._store.kept_ms(each.call) <= now * 1000:
                 # It goes all the same: Redis may have it in an earlier state, which is kept longer.
                 expired += len(each.records)
                 each.records.clear()
-        done = await restore(self._redis, self._store, [*found.values()], self._version)
-        for each, written in zip(found.values(), done, strict=True):
+        done = await restore(self._redis, self._store, restorations, self._version)
+        for each, written in zip(restorations, done, strict=True):
             if written is None:
                 unreadable += 1
             elif each.records:
@@ -192,12 +227,15 @@ class _Rebuilding:
         in_force = await read_epoch(self._redis, self._names.epoch)
         changed = bool(self.report.calls or self.report.records)
         if in_force is None or changed or accept_loss:
-            begun = Epoch.beginning_at(self._next or 0)
-            await write_epoch(self._redis, self._names.epoch, begun)
+            await write_epoch(self._redis, self._names.epoch, self._next or 0)
             self.report.new_epoch = True
 
 
-def collect(entry: Entry, found: dict[str, Restoration]) -> bool:
+#: What the journal says of calls: under each name its calls, one after the other.
+Found = dict[str, list[Restoration]]
+
+
+def collect(entry: Entry, found: Found) -> bool:
     """Add what an event says of its call; return whether it says anything that can be read."""
     record_id = entry.text(RECORD_ID_HEADER)
     value = entry.text(RECORD_HEADER)
@@ -205,10 +243,12 @@ def collect(entry: Entry, found: dict[str, Restoration]) -> bool:
     if record is None:
         return False
     is_first = record.events[0].sequence == 1
-    each = found.get(entry.request_id)
-    if each is None or (is_first and record.at > each.at):
-        # A call begins, be it one whose name an expired one had.
-        each = found[entry.request_id] = Restoration(Call(entry.request_id), 0)
+    calls = found.setdefault(entry.request_id, [])
+    if not calls or (is_first and record.at > calls[-1].latest):
+        # A call begins, be it one whose name an expired one had. Or it is a copy of its beginning,
+        # and what was seen of the call stays: Redis knows more of it, and tells them apart.
+        calls.append(Restoration(Call(entry.request_id), 0))
+    each = calls[-1]
     sequence, name = record.call.sequence, record_field(record_id)
     # Of copies the first one counts; the others differ in nothing.
     if name not in each.records or sequence > each.records[name][0]:
@@ -217,6 +257,8 @@ def collect(entry: Entry, found: dict[str, Restoration]) -> bool:
         each.began = record.at
     if sequence > each.call.sequence:
         each.call, each.at = record.call, record.at
+    # Not that of the last event: workers' clocks differ.
+    each.latest = max(each.latest, record.at)
     return True
 
 

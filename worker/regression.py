@@ -6,24 +6,31 @@ from typing import Final
 
 from aio_pika.abc import AbstractConnection
 
-from worker.broker.journal import Entry, read_journal
-from worker.errors import StoreRegressed
+from worker.broker.journal import Entry, read_journal, read_last_chunk
+from worker.errors import BrokerUnavailable, StoreRegressed
 from worker.store import CallStore, RedisClient, StoredCall
+from worker.store.calls import FINISHED
 from worker.store.epoch import Epoch, Guard
 
-#: How long a journal has to be silent to count as empty, in seconds.
-_EMPTY_SECONDS: Final = 2.0
+#: How long a journal without an epoch has to be silent to count as empty, in seconds.
+_EMPTY_SECONDS: Final = 5.0
 
-#: How long the journal's first answer, and its next, is waited for, in seconds.
-_FIRST_SECONDS: Final = 0.3
-_NEXT_SECONDS: Final = 0.1
+#: How often it is asked meanwhile whether another worker has founded the epoch, in seconds.
+_ASK_SECONDS: Final = 0.1
 
-#: Entries before the last chunk that are compared with Redis, and how long they are read.
+#: How long the journal's first answer is waited for, in seconds: all of it only if it is empty.
+_FIRST_SECONDS: Final = 2.0
+
+#: The last chunk's end is where it is silent for so long, in seconds, …
+_QUIET_SECONDS: Final = 0.2
+
+#: … or where it has been read for so long, in seconds: where workers publish, there is always more.
+_LAST_CHUNK_SECONDS: Final = 0.5
+
+#: Entries before the last chunk that are compared with Redis, and how long reading them may take,
+#: in seconds.
 _TAIL: Final = 500
-_TAIL_SECONDS: Final = 2.0
-
-#: How long the last chunk is read at most, in seconds: where workers publish, there is always more.
-_LAST_CHUNK_SECONDS: Final = 0.2
+_TAIL_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class Watch:
         deadline = time.monotonic() + _EMPTY_SECONDS
         async with read_journal(self.connection, self.journal, "last") as reader:
             while True:
-                events = await reader.take(1, _NEXT_SECONDS)
+                events = await reader.take(1, _ASK_SECONDS)
                 # Asked in this order: an epoch is founded before its first event.
                 epoch = await self.guard.begin(self.redis)
                 if epoch is not None or time.monotonic() > deadline:
@@ -82,34 +89,59 @@ class Watch:
         """Compare the journal's end with Redis, which is always ahead of it.
 
         Only what is younger than any call's expiry counts, and by half, since clocks differ: an
-        older call may have ended and expired, and another one may have its name.
+        older call may have expired, and another one may have its name. A call that is over expires
+        when the worker that ended it said, whose settings may have been others: that it is not
+        there tells nothing.
         """
-        since = time.time() - self.store.clock_tolerance_ms / 1000
-        reached: dict[str, int] = {}
-        for entry in await self._tail(epoch.offset):
-            if entry.at is not None and entry.at.timestamp() > since:
-                reached[entry.request_id] = max(entry.sequence, reached.get(entry.request_id, 0))
-        loaded = await self.store.load(dict.fromkeys(reached, ()))
-        for request_id, sequence in reached.items():
+        tail = await self._tail(epoch.offset)
+        since = await self.guard.now(self.redis) - self.store.clock_tolerance_ms / 1000
+        latest: dict[str, Entry] = {}
+        for entry in tail:
+            known = latest.get(entry.request_id)
+            if (
+                entry.at is not None
+                and entry.at.timestamp() > since
+                and (known is None or entry.sequence > known.sequence)
+            ):
+                latest[entry.request_id] = entry
+        loaded = await self.store.load(dict.fromkeys(latest, ()))
+        for request_id, entry in latest.items():
             stored = loaded[request_id]
-            if isinstance(stored, StoredCall) and stored.call.sequence < sequence:
+            if not isinstance(stored, StoredCall) or (stored.is_absent and _is_over(entry)):
+                continue
+            if stored.call.sequence < entry.sequence:
                 await self.guard.condemn(self.redis)
                 raise StoreRegressed(f"the journal has newer events of call {request_id}")
 
     async def _tail(self, start: int) -> list[Entry]:
-        """Return the journal's last entries, none from before ``start``."""
-        async with read_journal(self.connection, self.journal, "last") as reader:
-            last_chunk = await reader.take(1, _FIRST_SECONDS)
-        if not last_chunk:
+        """Return the journal's last entries, none from before ``start``.
+
+        What is published while this reads is not missed: its worker watches over Redis itself.
+
+        Raises:
+            BrokerUnavailable: They did not arrive in time, or the connection is gone.
+        """
+        last_chunk = await read_last_chunk(
+            self.connection,
+            self.journal,
+            patience_seconds=_FIRST_SECONDS,
+            quiet_seconds=_QUIET_SECONDS,
+            most_seconds=_LAST_CHUNK_SECONDS,
+        )
+        if not last_chunk or last_chunk[-1].offset < start:
             return []
-        last = last_chunk[0].offset
+        start = max(start, last_chunk[0].offset - _TAIL)
         entries: list[Entry] = []
         deadline = time.monotonic() + _TAIL_SECONDS
-        async with read_journal(self.connection, self.journal, max(start, last - _TAIL)) as reader:
-            patience = _FIRST_SECONDS
-            while time.monotonic() < deadline and (more := await reader.take(_TAIL, patience)):
+        async with read_journal(self.connection, self.journal, start) as reader:
+            while not entries or entries[-1].offset < last_chunk[-1].offset:
+                more = await reader.take(_TAIL, deadline - time.monotonic())
+                if not more:
+                    raise BrokerUnavailable("RabbitMQ: the journal stands still before its end")
                 entries += more
-                if entries[-1].offset >= last:
-                    deadline = min(deadline, time.monotonic() + _LAST_CHUNK_SECONDS)
-                patience = _NEXT_SECONDS
         return entries
+
+
+def _is_over(entry: Entry) -> bool:
+    """Tell whether an event left its call ended, or never begun: both are kept for as long."""
+    return entry.text("call_state") in FINISHED

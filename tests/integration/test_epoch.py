@@ -42,14 +42,14 @@ async def begun(redis: RedisClient, remember_seconds: float = 60) -> Guard:
     return made
 
 
-def store_of(redis: RedisClient, guard: Guard) -> CallStore:
-    """Return the calls that a guard watches over."""
+def store_of(redis: RedisClient, guard: Guard, *, watched: bool = True) -> CallStore:
+    """Return the calls that a guard watches over; or not, as another worker has them."""
     return CallStore(
         redis,
         prefix=f"{guard.key}:",
         ended_retention_seconds=KEPT_SECONDS,
         idle_expiry_seconds=KEPT_SECONDS,
-        guard=guard,
+        guard=guard if watched else None,
     )
 
 
@@ -72,7 +72,7 @@ async def check_that_a_loss_is_noticed_and_mended(redis: RedisClient) -> None:
     assert (
         await restore(redis, store, restorations, 1000) == [Written(changed=True, records=1)] * 20
     )
-    await write_epoch(redis, guard.key, Epoch.beginning_at(7))
+    await write_epoch(redis, guard.key, 7)
     assert await guard.begin(redis) == await read_epoch(redis, guard.key)
     loaded = await store.load({call.request_id: ["m1"] for call in calls})
     for call in calls:
@@ -102,7 +102,7 @@ async def test_an_epoch_that_is_missing_is_a_loss_only_to_who_knew_it(
     assert await Guard(guard.key, remember_seconds=60).begin(redis) is None
 
 
-@pytest.mark.parametrize("value", [b"", b"nonsense", b"-1 x", b"\xff"])
+@pytest.mark.parametrize("value", [b"", b"nonsense", b"-1 x", b"1 x y", b"\xff"])
 async def test_a_foreign_value_is_no_epoch(redis: RedisClient, guard: Guard, value: bytes) -> None:
     """Whoever wrote it, Redis cannot be trusted."""
     await redis.set(guard.key, value)
@@ -128,7 +128,7 @@ async def test_a_new_epoch_ends_the_session_and_is_no_loss(
     store = store_of(redis, guard)
     assert await store.commit([Change(CONNECTED, 0)]) == [True]
     await redis.delete(store.key("1"))
-    await write_epoch(redis, guard.key, Epoch.beginning_at(0))
+    await write_epoch(redis, guard.key, 0)
     with pytest.raises(Unavailable) as caught:
         await guard.look(redis)
     assert not isinstance(caught.value, StoreRegressed)
@@ -137,11 +137,14 @@ async def test_a_new_epoch_ends_the_session_and_is_no_loss(
     assert loaded["1"] == StoredCall(Call("1"), 0, {})
 
 
-async def test_an_earlier_epoch_is_a_loss_to_all(redis: RedisClient, guard: Guard) -> None:
+@pytest.mark.parametrize("offset", [0, 100])
+async def test_an_earlier_epoch_is_a_loss_to_all(
+    redis: RedisClient, guard: Guard, offset: int
+) -> None:
     """Somebody has restored a backup from before the last rebuild."""
     backup = await redis.get(guard.key)
     assert backup is not None
-    await write_epoch(redis, guard.key, Epoch.beginning_at(100))
+    await write_epoch(redis, guard.key, offset)
     await guard.begin(redis)
     await redis.set(guard.key, backup)
     with pytest.raises(StoreRegressed):
@@ -152,12 +155,37 @@ async def test_an_earlier_epoch_is_a_loss_to_all(redis: RedisClient, guard: Guar
         await Guard(guard.key, remember_seconds=60).begin(redis)
 
 
+@pytest.mark.parametrize("before", [b"100 cafe", b"100 cafe 1", b"100 cafe 4000000000000"])
+async def test_an_epoch_of_a_journal_that_was_made_anew_is_the_later_one(
+    redis: RedisClient, before: bytes
+) -> None:
+    """Its offsets begin at 0 again; nor does it matter whether a clock was set back meanwhile."""
+    guard = Guard(f"test-{secrets.token_hex(6)}.epoch", remember_seconds=60)
+    await redis.set(guard.key, before)
+    await guard.begin(redis)
+    await guard.condemn(redis)
+    await write_epoch(redis, guard.key, 3)
+    with pytest.raises(Unavailable, match="has been rebuilt"):
+        await guard.look(redis)
+    epoch = await guard.begin(redis)
+    assert epoch is not None
+    assert epoch.offset == 3
+
+
+def test_versions_read_each_others_epochs() -> None:
+    """The one before takes all that stands behind the offset for the token."""
+    assert Epoch.decode(b"7 cafe") == Epoch(7, "cafe")
+    assert Epoch(7, "cafe").encode() == b"7 cafe"
+    assert Epoch(7, "cafe", 9).encode() == b"7 cafe 9"
+
+
 async def test_what_has_been_mended_is_not_condemned_for_what_was_before(
     redis: RedisClient, guard: Guard
 ) -> None:
     """A worker that notices late must not undo the operator's word."""
-    mended = Epoch.beginning_at(5)
-    await write_epoch(redis, guard.key, mended)
+    await write_epoch(redis, guard.key, 5)
+    mended = await read_epoch(redis, guard.key)
+    assert mended is not None
     await guard.condemn(redis)
     assert await read_epoch(redis, guard.key) == mended
 
@@ -169,6 +197,32 @@ async def test_a_call_is_remembered_for_a_while_only(redis: RedisClient) -> None
     assert await store.commit([Change(CONNECTED, 0)]) == [True]
     await redis.delete(store.key("1"))
     assert (await store.load({"1": ()}))["1"] == StoredCall(Call("1"), 0, {})
+
+
+@pytest.mark.parametrize("state", [State.ENDED, State.ABSENT])
+async def test_a_call_that_is_over_may_be_gone(
+    redis: RedisClient, guard: Guard, state: State
+) -> None:
+    """It has expired, however long this worker would have kept it; but it cannot go back."""
+    store = store_of(redis, guard)
+    over = Call("1", state=state, sequence=3)
+    assert await store.commit([Change(over, 0)]) == [True]
+    await redis.delete(store.key("1"))
+    assert (await store.load({"1": ()}))["1"] == StoredCall(Call("1"), 0, {})
+    earlier = Call("1", state=State.CONNECTED, sequence=2)
+    assert await store_of(redis, guard, watched=False).commit([Change(earlier, 0)]) == [True]
+    with pytest.raises(StoreRegressed, match="in an earlier state"):
+        await store.load({"1": ()})
+
+
+async def test_a_call_that_is_not_over_may_not_be_gone(redis: RedisClient, guard: Guard) -> None:
+    """Nor one that has begun anew since it was over."""
+    store = store_of(redis, guard)
+    assert await store.commit([Change(Call("1", state=State.ABSENT, sequence=1), 0)]) == [True]
+    assert await store.commit([Change(CONNECTED, 1)]) == [True]
+    await redis.delete(store.key("1"))
+    with pytest.raises(StoreRegressed, match="in an earlier state"):
+        await store.load({"1": ()})
 
 
 async def test_a_call_that_cannot_be_read_is_forgotten(redis: RedisClient, guard: Guard) -> None:
@@ -194,7 +248,7 @@ async def test_only_the_latest_calls_are_remembered(
     """A worker's memory does not grow with the calls it has seen."""
     monkeypatch.setattr(epochs, "_MOST_REMEMBERED", 2)
     for request_id in ("first", "second", "first", "third"):
-        guard.committed(request_id, 5)
+        guard.committed(request_id, 5, over=False)
     assert not guard.set_back("second", 1)
     assert guard.set_back("first", 4)
     assert guard.set_back("third", 4)
@@ -240,14 +294,39 @@ async def test_a_call_is_not_mixed_up_with_an_older_one_of_its_name(
     older = Call("1", state=State.ENDED, sequence=9)
     younger = Call("1", state=State.CONNECTED, sequence=2)
     then, now = NOW_MS, NOW_MS + KEPT_SECONDS * 1000
-    of_older = Restoration(older, then, then - 5, {"#a": (1, f'[{then},"call"]')})
-    of_younger = Restoration(younger, now, now - 5, {"#b": (1, f'[{now},"call"]')})
+    of_older = Restoration(older, then, then - 5, then, {"#a": (1, f'[{then},"call"]')})
+    of_younger = Restoration(younger, now, now - 5, now, {"#b": (1, f'[{now},"call"]')})
     order = (of_younger, of_older) if younger_is == "there" else (of_older, of_younger)
     for each in order:
         await restore(redis, store, [each], 1000)
     stored = (await store.load({"1": ["a", "b"]}))["1"]
     assert isinstance(stored, StoredCall)
     assert (stored.call, set(stored.records)) == (younger, {"b"})
+
+
+async def test_a_copy_of_a_beginning_does_not_replace_what_came_after_it(
+    redis: RedisClient, guard: Guard
+) -> None:
+    """Its worker's clock was ahead, and what was told between them is restored with it."""
+    store = store_of(redis, guard)
+    ahead = NOW_MS + 5000
+    first = Call("1", state=State.CONNECTED, sequence=1)
+    records = {"#m1": (1, f'[{ahead},"call"]')}
+    second = Call("1", state=State.CONNECTED, held=True, sequence=2)
+    await restore(redis, store, [Restoration(first, ahead, ahead, ahead, dict(records))], 1000)
+    written = await restore(
+        redis,
+        store,
+        [
+            Restoration(second, NOW_MS, None, NOW_MS, {"#m2": (2, f'[{NOW_MS},"hold"]')}),
+            Restoration(first, ahead, ahead, ahead, dict(records)),
+        ],
+        1000,
+    )
+    assert written == [Written(changed=False, records=1), Written(changed=False, records=0)]
+    stored = (await store.load({"1": ["m1", "m2"]}))["1"]
+    assert isinstance(stored, StoredCall)
+    assert (stored.call, set(stored.records)) == (second, {"m1", "m2"})
 
 
 async def test_a_call_whose_time_is_over_is_not_restored(redis: RedisClient, guard: Guard) -> None:

@@ -20,7 +20,7 @@ from worker.core.call import Call
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names
 from worker.reading import read_delivery
-from worker.rebuild import collect
+from worker.rebuild import Found, collect
 from worker.store.calls import StoredCall
 from worker.store.codec import record_field
 from worker.store.restoring import Restoration
@@ -83,9 +83,9 @@ def entries(outcomes: Sequence[Outcome]) -> list[Entry]:
 
 def restored(journal: Sequence[Entry]) -> Restoration:
     """Return what a journal says of the call."""
-    found: dict[str, Restoration] = {}
+    found: Found = {}
     assert all(collect(entry, found) for entry in journal)
-    return found.get(CALL_ID, Restoration(Call(CALL_ID), 0))
+    return found.get(CALL_ID, [Restoration(Call(CALL_ID), 0)])[-1]
 
 
 def check(stored: StoredCall, journal: Sequence[Entry]) -> None:
@@ -136,6 +136,31 @@ def test_a_call_that_has_the_name_of_an_expired_one_is_another_call() -> None:
     assert restored(older[1:]).began is None
 
 
+def test_a_copy_of_a_calls_beginning_does_not_begin_it_anew() -> None:
+    """Published late by a worker whose clock is ahead of that of the next one."""
+    begun, first = stored_and_told([spoken("call", "m1")], at=AT + 5000)
+    stored, second = stored_and_told([spoken("hold", "m2")], begun)
+    check(stored, [*first, *second, *first])
+    assert restored([*first, *second, *first]).began == AT + 5000
+
+
+def test_a_copy_of_a_beginning_whose_id_is_shared_does_not_begin_the_call_anew() -> None:
+    """Commands without a message_id share a record, which is the latest one's by then."""
+    begun, first = stored_and_told([spoken("hold", None)], at=AT + 5000)
+    stored, second = stored_and_told([spoken("hold", None)], begun)
+    check(stored, [*first, *second, *first])
+
+
+def test_a_beginning_drops_nothing_that_was_told_before_it() -> None:
+    """It may be a copy, whose original was read long ago: Redis can tell."""
+    begun, first = stored_and_told([spoken("call", "m1")], at=AT + 5000)
+    stored, second = stored_and_told([spoken("hold", "m2")], begun)
+    found: Found = {}
+    assert all(collect(entry, found) for entry in [*second, *first])
+    assert [each.call.sequence for each in found[CALL_ID]] == [2, 1]
+    assert found[CALL_ID][0].call == stored.call
+
+
 def test_no_digits_are_in_a_record() -> None:
     """They are nowhere but in the command."""
     _, journal = stored_and_told([spoken("call"), spoken("dial")])
@@ -154,7 +179,7 @@ def test_no_digits_are_in_a_record() -> None:
 )
 def test_a_message_that_tells_nothing_is_passed_over(headers: dict[str, Any]) -> None:
     """Somebody may have published into the journal, or the call could not be read."""
-    found: dict[str, Restoration] = {}
+    found: Found = {}
     assert not collect(Entry(0, None, headers), found)
     assert found == {}
 

@@ -5,6 +5,7 @@ again at the offset behind the last one it had.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -122,3 +123,36 @@ async def read_journal(
         if not channel.is_closed:
             async with broker_errors("closing a channel"):
                 await channel.close()
+
+
+async def read_last_chunk(
+    connection: AbstractConnection,
+    journal: str,
+    *,
+    patience_seconds: float,
+    quiet_seconds: float,
+    most_seconds: float,
+) -> list[Entry]:
+    """Return the last entries of a journal; none if it is empty, or silent for too long.
+
+    Nothing but silence tells an empty stream, or the end of one: RabbitMQ counts none of its
+    entries when it is asked.
+
+    Args:
+        connection: The connection.
+        journal: The stream's name.
+        patience_seconds: How long the first entry is waited for.
+        quiet_seconds: How long there is no further one at the end.
+        most_seconds: How long further ones are read: where workers publish, there is always more.
+
+    Raises:
+        BrokerUnavailable: The connection is gone.
+    """
+    async with read_journal(connection, journal, "last") as reader:
+        entries = await reader.take(_PREFETCH, patience_seconds)
+        deadline = time.monotonic() + most_seconds
+        more = entries
+        while more and time.monotonic() < deadline:
+            more = await reader.take(_PREFETCH, quiet_seconds)
+            entries += more
+        return entries

@@ -21,7 +21,7 @@ async def rebuild(accept_loss: bool, as_json: bool, settings: Settings) -> int: 
 
     Raises:
         ConfigurationError: There is no journal.
-        BrokerUnavailable: RabbitMQ cannot be reached.
+        BrokerUnavailable: RabbitMQ cannot be reached, or did not give the journal to its end.
         StoreUnavailable: Redis cannot be reached.
     """
     console = Console(highlight=False)

@@ -34,7 +34,8 @@ WRONG_TYPE: Final = "WRONGTYPE"
 #: How long the key that a verification writes is kept, in milliseconds.
 _PROBE_MS: Final = 60_000
 
-_FINISHED: Final = frozenset({State.ABSENT, State.ENDED})
+#: The states of a call that is over, or never was.
+FINISHED: Final = frozenset({State.ABSENT, State.ENDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class StoredCall:
     call: Call
     version: int
     records: Mapping[str, bytes]
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether nothing is stored."""
+        return self.version == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ class CallStore:
 
     def kept_ms(self, call: Call) -> int:
         """Return how long a call is kept after its last change, in milliseconds."""
-        return self._ended_ms if call.state in _FINISHED else self._idle_ms
+        return self._ended_ms if call.state in FINISHED else self._idle_ms
 
     @property
     def clock_tolerance_ms(self) -> int:
@@ -165,7 +171,7 @@ class CallStore:
         for request_id, stored in loaded.items():
             if isinstance(stored, CorruptCall):
                 guard.forget(request_id)
-            elif guard.set_back(request_id, stored.call.sequence):
+            elif guard.set_back(request_id, stored.call.sequence, absent=stored.is_absent):
                 await guard.condemn(self._redis)
                 raise StoreRegressed(f"call {request_id} is in an earlier state")
 
@@ -206,7 +212,10 @@ class CallStore:
         if self._guard is not None:
             for change, committed in zip(changes, done, strict=True):
                 if committed:
-                    self._guard.committed(change.call.request_id, change.call.sequence)
+                    call = change.call
+                    self._guard.committed(
+                        call.request_id, call.sequence, over=call.state in FINISHED
+                    )
         return done
 
     async def verify(self, key: str) -> None:

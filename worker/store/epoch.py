@@ -33,6 +33,26 @@ end
 """
 
 
+_TIME: Final = "return redis.call('TIME')"
+
+
+# Epochs have an order, even where the journal was made anew and counts from 0 again. So each has a
+# number: the time by Redis' clock, and more than that of the one before it. It stands last, since
+# versions that do not know it read all that follows the offset as the token.
+# KEYS[1] the key; ARGV[1] the offset, ARGV[2] the token, ARGV[3] whether it may replace another.
+_BEGIN: Final = """
+local before = redis.call('GET', KEYS[1])
+if before and ARGV[3] == '0' then
+  return
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local number = tonumber(string.match(before or '', '%d+ %x+ (%d+)$') or '') or 0
+local value = string.format('%s %s %.0f', ARGV[1], ARGV[2], math.max(now, number + 1))
+redis.call('SET', KEYS[1], value)
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """A time in which Redis lost nothing.
@@ -40,27 +60,34 @@ class Epoch:
     Attributes:
         offset: The journal's offset where it begins; what stands before it is not missed.
         token: Tells it from others.
+        number: Is greater than that of any epoch before it; 0 where none was given to it.
     """
 
     offset: int
     token: str
-
-    @classmethod
-    def beginning_at(cls, offset: int) -> "Epoch":
-        """Return a new epoch."""
-        return cls(offset, secrets.token_hex(8))
+    number: int = 0
 
     @classmethod
     def decode(cls, value: bytes | None) -> "Epoch | None":
         """Return the epoch that a value of the key says is in force; None if none is."""
         if value is None or value.startswith(_CONDEMNED):
             return None
-        offset, _, token = value.decode(errors="replace").partition(" ")
-        return cls(int(offset), token) if offset.isdecimal() else None
+        offset, _, rest = value.decode(errors="replace").partition(" ")
+        token, _, number = rest.partition(" ")
+        if not (offset.isdecimal() and (not number or number.isdecimal())):
+            return None
+        return cls(int(offset), token, int(number or 0))
 
     def encode(self) -> bytes:
         """Return the key's value."""
-        return f"{self.offset} {self.token}".encode()
+        number = f" {self.number}" if self.number else ""
+        return f"{self.offset} {self.token}{number}".encode()
+
+    def is_before(self, other: "Epoch") -> bool:
+        """Tell whether this one was over when the other one began."""
+        if not self.number and not other.number:
+            return self.offset < other.offset
+        return self.number < other.number
 
 
 class Guard:
@@ -76,7 +103,7 @@ class Guard:
         self.key = key
         self._remember_seconds = remember_seconds
         self._epoch: Epoch | None = None
-        self._committed: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._committed: OrderedDict[str, tuple[int, bool, float]] = OrderedDict()
 
     async def begin(self, redis: RedisClient) -> Epoch | None:
         """Take up the epoch in force at the start of a session; None if there never was one.
@@ -93,7 +120,7 @@ class Guard:
             return None
         if epoch is None:
             raise StoreRegressed(_without_epoch(value))
-        if known is not None and epoch.offset < known.offset:
+        if known is not None and epoch.is_before(known):
             await self.condemn(redis, value or b"")
             raise StoreRegressed("it was set back to an earlier epoch")
         if epoch != known:
@@ -102,15 +129,25 @@ class Guard:
         self._epoch = epoch
         return epoch
 
-    async def found(self, redis: RedisClient) -> None:
-        """Begin the first epoch of an installation, unless another worker has just done so.
+    async def now(self, redis: RedisClient) -> float:
+        """Return the time by Redis' clock, by which keys expire, in seconds since the epoch.
 
         Raises:
             StoreUnavailable: Redis did not answer.
         """
         client: Any = redis
         with translated_errors():
-            await client.set(self.key, Epoch.beginning_at(0).encode(), nx=True)
+            # By way of the key, which tells a cluster's node.
+            seconds, microseconds = await client.eval(_TIME, 1, self.key)
+        return int(seconds) + int(microseconds) / 1e6
+
+    async def found(self, redis: RedisClient) -> None:
+        """Begin the first epoch of an installation, unless another worker has just done so.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        await _begin(redis, self.key, 0, replacing=False)
 
     async def look(self, redis: RedisClient) -> None:
         """Make sure that the epoch is still in force.
@@ -136,13 +173,13 @@ class Guard:
         if known is not None and value == known.encode():
             return
         epoch = Epoch.decode(value)
-        if known is not None and epoch is not None and epoch.offset >= known.offset:
+        if known is not None and epoch is not None and not epoch.is_before(known):
             raise Unavailable("Redis has been rebuilt")
         raise StoreRegressed(_without_epoch(value))
 
-    def committed(self, request_id: str, sequence: int) -> None:
-        """Remember which sequence a call has reached."""
-        self._committed[request_id] = (sequence, time.time() + self._remember_seconds)
+    def committed(self, request_id: str, sequence: int, *, over: bool) -> None:
+        """Remember which sequence a call has reached, and whether it is over then."""
+        self._committed[request_id] = (sequence, over, time.time() + self._remember_seconds)
         self._committed.move_to_end(request_id)
         if len(self._committed) > _MOST_REMEMBERED:
             self._committed.popitem(last=False)
@@ -151,10 +188,14 @@ class Guard:
         """Forget a call that cannot be read: somebody will delete its key."""
         self._committed.pop(request_id, None)
 
-    def set_back(self, request_id: str, sequence: int) -> bool:
-        """Tell whether a call that was loaded with a sequence has been further than that."""
-        reached, until = self._committed.get(request_id, (0, 0.0))
-        return sequence < reached and time.time() < until
+    def set_back(self, request_id: str, sequence: int, *, absent: bool = False) -> bool:
+        """Tell whether a call that was loaded with a sequence has been further than that.
+
+        One that was over and is absent has expired: clocks and settings differ, so nobody can say
+        that it was too early.
+        """
+        reached, over, until = self._committed.get(request_id, (0, False, 0.0))
+        return sequence < reached and time.time() < until and not (absent and over)
 
     async def condemn(self, redis: RedisClient, value: bytes | None = None) -> None:
         """Let no worker go on with this Redis.
@@ -192,12 +233,16 @@ async def read_epoch(redis: RedisClient, key: str) -> Epoch | None:
         return Epoch.decode(await client.get(key))
 
 
-async def write_epoch(redis: RedisClient, key: str, epoch: Epoch) -> None:
-    """Begin an epoch: workers go on with what Redis holds.
+async def write_epoch(redis: RedisClient, key: str, offset: int) -> None:
+    """Begin an epoch at an offset of the journal: workers go on with what Redis holds.
 
     Raises:
         StoreUnavailable: Redis did not answer.
     """
+    await _begin(redis, key, offset, replacing=True)
+
+
+async def _begin(redis: RedisClient, key: str, offset: int, *, replacing: bool) -> None:
     client: Any = redis
     with translated_errors():
-        await client.set(key, epoch.encode())
+        await client.eval(_BEGIN, 1, key, offset, secrets.token_hex(8), int(replacing))

@@ -27,12 +27,14 @@ class Restoration:
         call: The call after the last of its events.
         at: When that was, in milliseconds since the epoch.
         began: When its first event was; None where that is not among its records.
+        latest: The latest time of any of its events.
         records: Sequences and values of records, by their fields.
     """
 
     call: Call
     at: int
     began: int | None = None
+    latest: int = 0
     records: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
@@ -60,7 +62,7 @@ async def restore(
     Args:
         redis: The client.
         store: The installation's calls.
-        restorations: What the journal says, of each call once.
+        restorations: What the journal says; calls that have the same name in their order.
         version: The least version of a call that is changed. No worker may have loaded it at this
             version or a later one.
 
