@@ -68,7 +68,7 @@ class RabbitMQProcess:
         self._directory = directory
         self.node = node
         self.port, self.management_port, distribution_port = (free_port() for _ in range(3))
-        shared = (CONFIG / "rabbitmq.conf").read_text()
+        shared = "".join((CONFIG / name).read_text() for name in ("rabbitmq.conf", "demo.conf"))
         private = _PRIVATE_CONFIG.format(amqp=self.port, management=self.management_port)
         shutil.copy(CONFIG / "enabled_plugins", directory / "enabled_plugins")
         secret = directory / ".erlang.cookie"
