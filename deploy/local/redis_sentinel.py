@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.errors import ServerFailedError
-from deploy.local.redis import RedisProcess, asked, wait_agreed
+from deploy.local.redis import CONFIG, RedisProcess, asked, wait_agreed
 from deploy.local.runtime import Runtime
 
 #: What the Sentinels call the primary.
@@ -33,8 +33,11 @@ class RedisSentinel:
     """
 
     def __init__(self, runtime: Runtime, directory: Path, replicas: int) -> None:
+        files = {"replicas.conf": (CONFIG / "replicas.conf").read_text()}
+        options = ("--include", "replicas.conf")
         self.servers = [
-            RedisProcess(runtime, directory / f"redis-{number}") for number in range(1 + replicas)
+            RedisProcess(runtime, directory / f"redis-{number}", *options, files=files)
+            for number in range(1 + replicas)
         ]
         self.sentinels = [
             RedisProcess(runtime, directory / f"sentinel-{number}", "--sentinel")
@@ -134,8 +137,13 @@ class RedisSentinel:
         return {int(address[1]) for address in answers}
 
     def _watched(self) -> bool:
-        return len(self.replicas) == len(self.servers) - 1 and all(
-            _complete(each, len(self.servers) - 1) for each in self.sentinels
+        replicas = len(self.servers) - 1
+        # The primary counts them once a second, and takes writes from then on.
+        good = b"min_slaves_good_slaves:%d\r" % replicas
+        return (
+            len(self.replicas) == replicas
+            and good in asked(self.primary.port, "INFO", "replication")
+            and all(_complete(each, replicas) for each in self.sentinels)
         )
 
 
