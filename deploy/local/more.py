@@ -93,16 +93,21 @@ def rabbitmq_cluster(
 
 
 def redis_sentinel(
-    replicas: int = 2, *, progress: Progress = silent
+    replicas: int = 2, *, password: str = "", progress: Progress = silent
 ) -> AbstractContextManager[RedisSentinel]:
     """Return a primary with replicas, watched by three Sentinels, to be entered.
+
+    Args:
+        replicas: The number of replicas.
+        password: What the Sentinels ask for; the servers ask for none.
+        progress: Called with a line when something takes long.
 
     Raises:
         NoProviderError: neither PATH nor a Debian tree has Redis.
         ServerFailedError: they did not find each other; carries the end of a log.
     """
     return _started(
-        lambda runtime, directory: RedisSentinel(runtime, directory, replicas), progress
+        lambda runtime, directory: RedisSentinel(runtime, directory, replicas, password), progress
     )
 
 

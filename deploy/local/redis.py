@@ -139,7 +139,7 @@ class RedisProcess:
         return self._process.log()
 
 
-def asked(port: int, *command: str | bytes | int) -> Any:
+def asked(port: int, *command: str | bytes | int, password: str | None = None) -> Any:
     """Return a server's answer to one command, as it is on the wire.
 
     Raises:
@@ -147,7 +147,11 @@ def asked(port: int, *command: str | bytes | int) -> Any:
     """
     # A connection and not a client: a client forms some answers and leaves others.
     connection: Any = redis.Connection(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-        host="127.0.0.1", port=port, protocol=2, socket_timeout=_ANSWER_TIMEOUT
+        host="127.0.0.1",
+        port=port,
+        password=password,
+        protocol=2,
+        socket_timeout=_ANSWER_TIMEOUT,
     )
     try:
         connection.send_command(*command)
