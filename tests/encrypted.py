@@ -7,11 +7,10 @@ from pathlib import Path
 
 import trustme
 
-from deploy.local import rabbitmq_server, redis_server
-from deploy.local.process import free_port
-from tests.harness import ROOT
-
-_DEPLOY = ROOT / "deploy"
+from deploy.local import Services, rabbitmq_server, redis_server
+from deploy.local.rabbitmq import RabbitMQProcess
+from deploy.local.redis import RedisProcess
+from worker.urls import with_tls_files
 
 
 @dataclass(frozen=True)
@@ -47,38 +46,33 @@ class Authority:
 
 @dataclass(frozen=True)
 class Encrypted:
-    """Where the servers listen, by TLS only for the worker."""
+    """Servers that are reached by TLS only."""
 
-    amqp_port: int
-    redis_port: int
-    plain_amqp_url: str
-    plain_redis_url: str
+    rabbitmq: RabbitMQProcess
+    redis: RedisProcess
 
     def urls(self, host: str = "127.0.0.1") -> dict[str, str]:
         """Return the settings that name them, by some name of this machine."""
         return {
-            "amqp_url": f"amqps://guest:guest@{host}:{self.amqp_port}/",
-            "redis_url": f"rediss://{host}:{self.redis_port}/0",
+            "amqp_url": self.rabbitmq.url.replace("127.0.0.1", host),
+            "redis_url": self.redis.url.replace("127.0.0.1", host),
         }
+
+    def services(self, authority: Authority) -> Services:
+        """Return them with URLs that name a client's files too, for the test itself."""
+        files = (authority.ca_file, authority.certificate_file, authority.key_file)
+        return Services(
+            "tests",
+            amqp_url=with_tls_files(self.rabbitmq.url, *files),
+            redis_url=with_tls_files(self.redis.url, *files),
+        )
 
 
 @contextmanager
 def encrypted_servers(files: Mapping[str, str]) -> Iterator[Encrypted]:
-    """Start both; they listen in the clear as well, for the test itself."""
-    amqp, redis = free_port(), free_port()
-    config = _lines("rabbitmq", without=("listeners.tcp",)).replace("/etc/rabbitmq/tls", "{home}")
-    config = config.replace("listeners.ssl.default = 5671", f"listeners.ssl.1 = 127.0.0.1:{amqp}")
-    options = _lines("redis", without=("port",)).replace("/etc/redis/tls/", "").split("\n")
-    split = (f"--{line}".replace('"', "").split(" ", 1) for line in options if line)
-    port = ("--tls-port", str(redis), "--tls-replication", "no", "--tls-cluster", "no")
+    """Start both with the ``tls.conf`` of each."""
     with (
-        rabbitmq_server(config, files=files) as broker,
-        redis_server(*(word for pair in split for word in pair), *port, files=files) as store,
+        rabbitmq_server(tls=True, files=files) as broker,
+        redis_server(tls=True, files=files) as store,
     ):
-        yield Encrypted(amqp, redis, broker.url, store.url)
-
-
-def _lines(server: str, without: tuple[str, ...]) -> str:
-    lines = (_DEPLOY / server / "tls.conf").read_text().splitlines()
-    kept = [line for line in lines if line and not line.startswith(("#", *without))]
-    return "\n" + "\n".join(kept) + "\n"
+        yield Encrypted(broker, store)

@@ -69,7 +69,8 @@ class Settings(BaseModel):
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="Redis: redis://, rediss://, redis+sentinel://host:port,…/name/db or"
-        " redis+cluster://host:port,… (with rediss+ for TLS)",
+        " redis+cluster://host:port,… (with rediss+ for TLS); where the Sentinels ask for it,"
+        " …/name/db?sentinel_username=…&sentinel_password=…",
     )
     amqp_url_file: FilePath | None = Field(
         None, description="a file with CALL_CONTROL_AMQP_URL in it, instead of that"

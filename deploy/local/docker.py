@@ -39,6 +39,7 @@ _PROJECT = "compose-project"
 
 _RABBITMQ_FILES = {
     "rabbitmq/rabbitmq.conf": "/etc/rabbitmq/rabbitmq.conf",
+    "rabbitmq/demo.conf": "/etc/rabbitmq/conf.d/90-demo.conf",
     "rabbitmq/enabled_plugins": "/etc/rabbitmq/enabled_plugins",
 }
 _REDIS_FILES = {"redis/redis.conf": "/usr/local/etc/redis/redis.conf"}
@@ -116,7 +117,8 @@ def _testcontainers(progress: Progress) -> Iterator[Services]:
             REDIS_IMAGE,
             ports={6379: redis_port},
             files=_REDIS_FILES,
-            command=["redis-server", *_REDIS_FILES.values()],
+            # Without users, protected mode would refuse who comes through the published port.
+            command=["redis-server", *_REDIS_FILES.values(), "--protected-mode", "no"],
         )
         rabbitmq = _create(
             cleaning,

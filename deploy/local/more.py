@@ -30,12 +30,16 @@ _Servers = TypeVar("_Servers", bound=Discardable)
 
 
 def redis_server(
-    *options: str, files: Mapping[str, str] = _NO_FILES, progress: Progress = silent
+    *options: str,
+    tls: bool = False,
+    files: Mapping[str, str] = _NO_FILES,
+    progress: Progress = silent,
 ) -> AbstractContextManager[RedisProcess]:
     """Return one more redis-server, to be entered; it stops when the block is left.
 
     Args:
         options: redis-server's own, such as ``--maxmemory``, ``10mb``.
+        tls: Whether it speaks nothing but TLS; ``files`` are its certificates then.
         files: What to put into its directory, where its options find it by name alone.
         progress: Called with a line when something takes long.
 
@@ -44,17 +48,23 @@ def redis_server(
         ServerFailedError: it did not start; carries the end of its log.
     """
     return _started(
-        lambda runtime, directory: RedisProcess(runtime, directory, *options, files=files), progress
+        lambda runtime, directory: RedisProcess(runtime, directory, *options, tls=tls, files=files),
+        progress,
     )
 
 
 def rabbitmq_server(
-    config: str = "", *, files: Mapping[str, str] = _NO_FILES, progress: Progress = silent
+    config: str = "",
+    *,
+    tls: bool = False,
+    files: Mapping[str, str] = _NO_FILES,
+    progress: Progress = silent,
 ) -> AbstractContextManager[RabbitMQProcess]:
-    """Return one more RabbitMQ node, such as one that speaks TLS, to be entered.
+    """Return one more RabbitMQ node, to be entered.
 
     Args:
-        config: Lines to add to rabbitmq.conf; ``{home}`` in them stands for its directory.
+        config: Lines to add to rabbitmq.conf.
+        tls: Whether it speaks nothing but TLS; ``files`` are its certificates then.
         files: What to put into its directory, by name.
         progress: Called with a line when something takes long.
 
@@ -63,7 +73,9 @@ def rabbitmq_server(
         ServerFailedError: it did not start; carries the end of its log.
     """
     return _started(
-        lambda runtime, directory: RabbitMQProcess(runtime, directory, config=config, files=files),
+        lambda runtime, directory: RabbitMQProcess(
+            runtime, directory, config=config, tls=tls, files=files
+        ),
         progress,
     )
 
@@ -81,16 +93,21 @@ def rabbitmq_cluster(
 
 
 def redis_sentinel(
-    replicas: int = 2, *, progress: Progress = silent
+    replicas: int = 2, *, password: str = "", progress: Progress = silent
 ) -> AbstractContextManager[RedisSentinel]:
     """Return a primary with replicas, watched by three Sentinels, to be entered.
+
+    Args:
+        replicas: The number of replicas.
+        password: What the Sentinels ask for; the servers ask for none.
+        progress: Called with a line when something takes long.
 
     Raises:
         NoProviderError: neither PATH nor a Debian tree has Redis.
         ServerFailedError: they did not find each other; carries the end of a log.
     """
     return _started(
-        lambda runtime, directory: RedisSentinel(runtime, directory, replicas), progress
+        lambda runtime, directory: RedisSentinel(runtime, directory, replicas, password), progress
     )
 
 

@@ -6,6 +6,15 @@ import socket
 _TIMEOUT = 1.0
 
 
+def listens(port: int) -> bool:
+    """Return whether somebody takes connections, such as who speaks TLS from the first byte."""
+    try:
+        socket.create_connection(("127.0.0.1", port), _TIMEOUT).close()
+    except OSError:
+        return False
+    return True
+
+
 def rabbitmq_answers(port: int) -> bool:
     """Return whether RabbitMQ greets AMQP clients, which it does once its plugins run."""
     # A frame of type method on channel zero: connection.start.

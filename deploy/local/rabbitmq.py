@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from deploy.local.epmd import Epmd
-from deploy.local.probes import rabbitmq_answers
+from deploy.local.probes import listens, rabbitmq_answers
 from deploy.local.process import Process, free_port, run
 from deploy.local.runtime import Runtime
 
@@ -27,11 +27,8 @@ _CTL_TIMEOUT = 60.0
 #: read a private node's directory; the script behind it runs as whoever starts it.
 SCRIPTS = "/usr/lib/rabbitmq/bin"
 
-_PRIVATE_CONFIG = """
-listeners.tcp.1 = 127.0.0.1:{amqp}
-management.tcp.ip = 127.0.0.1
-management.tcp.port = {management}
-"""
+_AMQP = "\nlisteners.tcp.1 = 127.0.0.1:{port}\n"
+_MANAGEMENT = "management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {port}\n"
 
 #: Distribution, which rabbitmqctl uses, listens on all interfaces unless told otherwise.
 _LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
@@ -46,8 +43,13 @@ class RabbitMQProcess:
         node: Its name, ``@localhost``.
         epmd: The port mapper it shares with others of its cluster; else it has its own.
         cookie: The secret that nodes of one cluster share.
-        config: Lines to add to its configuration; ``{home}`` in them stands for the directory.
+        config: Lines to add to its configuration.
+        tls: Whether ``tls.conf`` is added, with the certificates of ``files``.
         files: Files to put into the directory, by name.
+
+    Attributes:
+        port: Where clients connect.
+        plain_port: Where they connect in the clear; with TLS nobody listens there.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class RabbitMQProcess:
         epmd: Epmd | None = None,
         cookie: str = "",
         config: str = "",
+        tls: bool = False,
         files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         directory.mkdir(parents=True)
@@ -67,9 +70,9 @@ class RabbitMQProcess:
         self._runtime = runtime
         self._directory = directory
         self.node = node
-        self.port, self.management_port, distribution_port = (free_port() for _ in range(3))
-        shared = (CONFIG / "rabbitmq.conf").read_text()
-        private = _PRIVATE_CONFIG.format(amqp=self.port, management=self.management_port)
+        self.plain_port, self.management_port, distribution_port = (free_port() for _ in range(3))
+        self.port = free_port() if tls else self.plain_port
+        self._tls = tls
         shutil.copy(CONFIG / "enabled_plugins", directory / "enabled_plugins")
         secret = directory / ".erlang.cookie"
         secret.write_text(cookie or secrets.token_hex(16))
@@ -78,8 +81,7 @@ class RabbitMQProcess:
         self._epmd = epmd or Epmd(runtime, directory / "epmd")
         self._shares_epmd = epmd is not None
         home = runtime.path(directory)
-        more = config.replace("{home}", home)
-        (directory / "rabbitmq.conf").write_text(shared + private + more)
+        (directory / "rabbitmq.conf").write_text(self._configuration(home) + config)
         self._env = runtime.environment() | self._epmd.variables
         self._env |= {
             "HOME": home,
@@ -101,15 +103,35 @@ class RabbitMQProcess:
             "rabbitmq", runtime.command(server, directory), self._env, directory
         )
 
+    def _configuration(self, home: str) -> str:
+        names = ("rabbitmq.conf", "demo.conf", *(["tls.conf"] if self._tls else []))
+        shared = "".join((CONFIG / name).read_text() for name in names)
+        if not self._tls:
+            management = _MANAGEMENT.format(port=self.management_port)
+            return shared + _AMQP.format(port=self.port) + management
+        # The lines that name a port or a place have to name this node's.
+        for shipped, own in (
+            ("/etc/rabbitmq/tls", home),
+            ("listeners.ssl.default = 5671", f"listeners.ssl.1 = 127.0.0.1:{self.port}"),
+            (
+                "management.ssl.port = 15671",
+                f"management.ssl.ip = 127.0.0.1\nmanagement.ssl.port = {self.management_port}",
+            ),
+        ):
+            shared = shared.replace(shipped, own)
+        # In spite of it, tls.conf lets nobody in there.
+        return shared + _AMQP.format(port=self.plain_port)
+
     @property
     def url(self) -> str:
         """The address for clients."""
-        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        return f"amqp{'s' if self._tls else ''}://guest:guest@127.0.0.1:{self.port}/"
 
     @property
     def management_url(self) -> str:
         """The address of the HTTP API and UI."""
-        return f"http://guest:guest@127.0.0.1:{self.management_port}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://guest:guest@127.0.0.1:{self.management_port}"
 
     @property
     def running(self) -> bool:
@@ -128,7 +150,8 @@ class RabbitMQProcess:
         Raises:
             ServerFailedError: it did not.
         """
-        self._process.wait_ready(lambda: rabbitmq_answers(self.port), _START_TIMEOUT)
+        ready = listens if self._tls else rabbitmq_answers
+        self._process.wait_ready(lambda: ready(self.port), _START_TIMEOUT)
 
     def start(self) -> None:
         """Start and wait until it takes connections; see ``services.Server``."""

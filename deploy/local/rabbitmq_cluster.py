@@ -8,16 +8,12 @@ from pathlib import Path
 from deploy.local.epmd import Epmd
 from deploy.local.errors import ServerFailedError
 from deploy.local.process import wait_until
-from deploy.local.rabbitmq import RabbitMQProcess
+from deploy.local.rabbitmq import CONFIG, RabbitMQProcess
 from deploy.local.runtime import Runtime
 
-# What RabbitMQ's documentation recommends for three nodes ("Clustering and Network Partitions",
-# "Quorum Queues"): whoever cannot see a majority serves nobody, and leaders are spread.
-_CONFIG = """
+_FORMATION = """
 cluster_formation.peer_discovery_backend = classic_config
 {nodes}
-cluster_partition_handling = pause_minority
-queue_leader_locator = balanced
 """
 
 #: Seconds until all nodes know each other, once they run.
@@ -49,7 +45,7 @@ class RabbitMQCluster:
 
     def __init__(self, runtime: Runtime, directory: Path, size: int) -> None:
         names = [f"node{number}@localhost" for number in range(1, size + 1)]
-        config = _CONFIG.format(
+        config = (CONFIG / "cluster.conf").read_text() + _FORMATION.format(
             nodes="\n".join(
                 f"cluster_formation.classic_config.nodes.{number} = {name}"
                 for number, name in enumerate(names, 1)

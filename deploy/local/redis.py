@@ -10,11 +10,11 @@ from typing import Any
 import redis
 
 from deploy.local.errors import ServerFailedError
-from deploy.local.probes import redis_answers
+from deploy.local.probes import listens, redis_answers
 from deploy.local.process import Process, free_port, wait_until
 from deploy.local.runtime import Runtime
 
-CONFIG = Path(__file__).parent.parent / "redis" / "redis.conf"
+CONFIG = Path(__file__).parent.parent / "redis"
 
 #: Seconds until it answers, loading its log included.
 _START_TIMEOUT = 30.0
@@ -36,7 +36,13 @@ class RedisProcess:
         runtime: Where the program comes from.
         directory: Where its configuration, data and log are; made here.
         options: Further options, such as ``--sentinel``; files are named relative to the directory.
+        tls: Whether ``tls.conf`` is included, with the certificates of ``files``.
         files: Files to put into the directory, by name.
+
+    Attributes:
+        directory: Where its data are.
+        port: Where clients connect.
+        plain_port: Where they connect in the clear; with TLS nobody listens there.
     """
 
     def __init__(
@@ -44,19 +50,29 @@ class RedisProcess:
         runtime: Runtime,
         directory: Path,
         *options: str,
+        tls: bool = False,
         files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         directory.mkdir(parents=True)
         self.directory = directory
         for name, content in files.items():
             (directory / name).write_text(content)
-        shutil.copy(CONFIG, directory / "redis.conf")
-        self.port = free_port()
+        shutil.copy(CONFIG / "redis.conf", directory / "redis.conf")
+        self.plain_port = free_port()
+        self.port = free_port() if tls else self.plain_port
+        self._tls = tls
+        if tls:
+            # The lines that name a port or a place have to name this server's.
+            shipped = (CONFIG / "tls.conf").read_text().replace("/etc/redis/tls/", "")
+            own = shipped.replace("tls-port 6379", f"tls-port {self.port}")
+            (directory / "tls.conf").write_text(own)
+            # Later than the plain port, in spite of which it lets nobody in there.
+            options = ("--include", "tls.conf", *options)
         home = runtime.path(directory)
         command = [
             "redis-server",
             f"{home}/redis.conf",
-            *("--port", str(self.port)),
+            *("--port", str(self.plain_port)),
             *("--bind", "127.0.0.1"),
             *("--dir", home),
             *options,
@@ -67,7 +83,7 @@ class RedisProcess:
     @property
     def url(self) -> str:
         """The address for clients."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis{'s' if self._tls else ''}://127.0.0.1:{self.port}/0"
 
     @property
     def running(self) -> bool:
@@ -85,7 +101,8 @@ class RedisProcess:
         Raises:
             ServerFailedError: it did not.
         """
-        self._process.wait_ready(lambda: redis_answers(self.port), _START_TIMEOUT)
+        ready = listens if self._tls else redis_answers
+        self._process.wait_ready(lambda: ready(self.port), _START_TIMEOUT)
 
     def start(self) -> None:
         """Start and wait until it answers; see ``services.Server``."""
@@ -122,7 +139,7 @@ class RedisProcess:
         return self._process.log()
 
 
-def asked(port: int, *command: str | bytes | int) -> Any:
+def asked(port: int, *command: str | bytes | int, password: str | None = None) -> Any:
     """Return a server's answer to one command, as it is on the wire.
 
     Raises:
@@ -130,7 +147,11 @@ def asked(port: int, *command: str | bytes | int) -> Any:
     """
     # A connection and not a client: a client forms some answers and leaves others.
     connection: Any = redis.Connection(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-        host="127.0.0.1", port=port, protocol=2, socket_timeout=_ANSWER_TIMEOUT
+        host="127.0.0.1",
+        port=port,
+        password=password,
+        protocol=2,
+        socket_timeout=_ANSWER_TIMEOUT,
     )
     try:
         connection.send_command(*command)

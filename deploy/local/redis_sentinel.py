@@ -2,9 +2,10 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from deploy.local.errors import ServerFailedError
-from deploy.local.redis import RedisProcess, asked, wait_agreed
+from deploy.local.redis import CONFIG, RedisProcess, asked, wait_agreed
 from deploy.local.runtime import Runtime
 
 #: What the Sentinels call the primary.
@@ -26,18 +27,29 @@ class RedisSentinel:
         runtime: Where the programs come from.
         directory: Where their configuration and data are; made here.
         replicas: The number of replicas.
+        password: What the Sentinels ask everybody for, each other included; "" for nothing.
 
     Attributes:
         servers: The handles (``services.Server``) of the primary and the replicas.
         sentinels: Those of the Sentinels.
     """
 
-    def __init__(self, runtime: Runtime, directory: Path, replicas: int) -> None:
+    def __init__(
+        self, runtime: Runtime, directory: Path, replicas: int, password: str = ""
+    ) -> None:
+        self._password = password or None
+        files = {"replicas.conf": (CONFIG / "replicas.conf").read_text()}
+        options = ("--include", "replicas.conf")
         self.servers = [
-            RedisProcess(runtime, directory / f"redis-{number}") for number in range(1 + replicas)
+            RedisProcess(runtime, directory / f"redis-{number}", *options, files=files)
+            for number in range(1 + replicas)
         ]
         self.sentinels = [
-            RedisProcess(runtime, directory / f"sentinel-{number}", "--sentinel")
+            RedisProcess(
+                runtime,
+                directory / f"sentinel-{number}",
+                *("--sentinel", "--requirepass", password),
+            )
             for number in range(_SENTINELS)
         ]
 
@@ -45,7 +57,10 @@ class RedisSentinel:
     def url(self) -> str:
         """The address for clients."""
         hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
-        return f"redis+sentinel://{hosts}/{NAME}/0"
+        url = f"redis+sentinel://{hosts}/{NAME}/0"
+        if self._password is None:
+            return url
+        return f"{url}?sentinel_password={quote(self._password, safe='')}"
 
     def start(self) -> None:
         """Start everything, and wait until the replicas follow and the Sentinels watch.
@@ -61,12 +76,12 @@ class RedisSentinel:
         for replica in replicas:
             asked(replica.port, "REPLICAOF", "127.0.0.1", primary.port)
         for sentinel in self.sentinels:
-            asked(sentinel.port, "SENTINEL", "MONITOR", NAME, "127.0.0.1", primary.port, _QUORUM)
+            self.ask(sentinel, "SENTINEL", "MONITOR", NAME, "127.0.0.1", primary.port, _QUORUM)
             for option, milliseconds in (
                 ("down-after-milliseconds", _DOWN_AFTER_MS),
                 ("failover-timeout", _FAILOVER_MS),
             ):
-                asked(sentinel.port, "SENTINEL", "SET", NAME, option, milliseconds)
+                self.ask(sentinel, "SENTINEL", "SET", NAME, option, milliseconds)
         wait_agreed(self._watched, "the Sentinels do not watch", self.sentinels[0])
 
     def discard(self) -> None:
@@ -125,24 +140,36 @@ class RedisSentinel:
         """
         wait_agreed(lambda: server in self.replicas, "it follows nobody", server)
 
+    def ask(self, sentinel: RedisProcess, *command: str | int) -> Any:
+        """Return a Sentinel's answer to one command, as it is on the wire.
+
+        Raises:
+            redis.RedisError: it is not there, or refuses.
+        """
+        return asked(sentinel.port, *command, password=self._password)
+
     def _named(self) -> set[int]:
         answers = [
-            asked(each.port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
+            self.ask(each, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
             for each in self.sentinels
             if each.running
         ]
         return {int(address[1]) for address in answers}
 
     def _watched(self) -> bool:
-        return len(self.replicas) == len(self.servers) - 1 and all(
-            _complete(each, len(self.servers) - 1) for each in self.sentinels
+        replicas = len(self.servers) - 1
+        # The primary counts them once a second, and takes writes from then on.
+        good = b"min_slaves_good_slaves:%d\r" % replicas
+        return (
+            len(self.replicas) == replicas
+            and good in asked(self.primary.port, "INFO", "replication")
+            and all(self._complete(each, replicas) for each in self.sentinels)
         )
 
-
-def _complete(sentinel: RedisProcess, replicas: int) -> bool:
-    """Return whether a Sentinel has found the replicas and its peers by itself."""
-    said: list[Any] = asked(sentinel.port, "SENTINEL", "MASTER", NAME)
-    facts = dict(zip(said[::2], said[1::2], strict=True))
-    return int(facts[b"num-slaves"]) == replicas and (
-        int(facts[b"num-other-sentinels"]) == _SENTINELS - 1
-    )
+    def _complete(self, sentinel: RedisProcess, replicas: int) -> bool:
+        """Return whether a Sentinel has found the replicas and its peers by itself."""
+        said: list[Any] = self.ask(sentinel, "SENTINEL", "MASTER", NAME)
+        facts = dict(zip(said[::2], said[1::2], strict=True))
+        return int(facts[b"num-slaves"]) == replicas and (
+            int(facts[b"num-other-sentinels"]) == _SENTINELS - 1
+        )

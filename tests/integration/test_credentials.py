@@ -1,6 +1,7 @@
 """Credentials come from the environment or from files, and are in no line of any output."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -8,8 +9,10 @@ from urllib.parse import quote, quote_plus
 import pytest
 from yarl import URL
 
+from deploy.local import RedisSentinel, Services, redis_sentinel
+from deploy.local.redis import asked
 from tests.guarded import Management
-from tests.harness import Installation, Worker, eventually
+from tests.harness import Installation, Worker, eventually, installation
 from tests.integration.test_cli import callctl
 from worker import store
 from worker.broker import connection as broker
@@ -20,10 +23,22 @@ from worker.store.errors import translated_errors
 #: With what has to be percent-encoded in a URL, and what often is not.
 PASSWORD = "Zw9!@k7:/Qx#3?é%Vb&L=5"  # noqa: S105 - of users made here
 
-FORMS = {PASSWORD, quote(PASSWORD, safe=""), quote(PASSWORD), quote_plus(PASSWORD)}
+#: With a blank and a plus, which a form would take for one.
+OTHER = "Yp4+ Kd2/Wt"
+
+FORMS = {
+    OTHER,
+    quote(OTHER),
+    quote(OTHER, safe=""),
+    quote_plus(OTHER),
+    PASSWORD,
+    quote(PASSWORD, safe=""),
+    quote(PASSWORD),
+    quote_plus(PASSWORD),
+}
 
 #: Pieces that a parser may have cut it into, long enough to be nothing else.
-PIECES = {"Zw9!", "k7:", "Qx", "Vb&L", "Vb%26L", "%C3%A9"}
+PIECES = {"Yp4", "Kd2", "Zw9!", "k7:", "Qx", "Vb&L", "Vb%26L", "%C3%A9"}
 
 
 def shows_the_password(text: str) -> list[str]:
@@ -145,6 +160,79 @@ async def test_callctl_never_shows_a_password(
         assert (code, output, errors.count("\n")) == (1, "", 1)
         assert errors.startswith("callctl: R")
         assert shows_the_password(errors) == []
+
+
+SENTINEL_USER = "visitor"
+
+
+@pytest.fixture(scope="module")
+def sentinel() -> Iterator[RedisSentinel]:
+    """Sentinels with a password, and a user that has another one on them and on the servers."""
+    with redis_sentinel(password=PASSWORD) as servers:
+        for server in servers.servers:
+            asked(server.port, "ACL", "SETUSER", "worker", "on", f">{OTHER}", "~*", "&*", "+@all")
+        for each in servers.sentinels:
+            servers.ask(each, "ACL", "SETUSER", SENTINEL_USER, "on", f">{OTHER}", "+@all")
+        yield servers
+
+
+def behind(sentinel: RedisSentinel, query: str) -> str:
+    """Return the URL for the user of the servers, and for what is said to the Sentinels."""
+    url = sentinel.url.partition("?")[0]
+    return url.replace("://", f"://worker:{quote(OTHER, safe='')}@") + query
+
+
+async def test_sentinels_may_have_a_password_that_is_not_that_of_the_servers(
+    services: Services, sentinel: RedisSentinel
+) -> None:
+    """It is used through a failover, and neither is in a line of any output."""
+    url = behind(sentinel, "?sentinel_password=" + quote(PASSWORD, safe=""))
+    durable = {"durability": "replica", "log_level": "debug", "hold_seconds": 60}
+    async with installation(services, redis_url=url, **durable) as calls:
+        (worker,) = await calls.start()
+        await calls.subscribe()
+        accept = {"endpoint": "tel:+18166623395"}
+        assert (await calls.ask("123XYZ", "accept", **accept)).content["status"] == 200
+        user = f"?sentinel_username={SENTINEL_USER}&sentinel_password={quote(OTHER, safe='')}"
+        for query, code in ((f"?{url.partition('?')[2]}", 0), (user, 0), ("", 1)):
+            calls.environment["CALL_CONTROL_REDIS_URL"] = behind(sentinel, query)
+            found, output, errors = await callctl(calls, "show", "123XYZ")
+            assert found == code, output + errors
+            assert shows_the_password(output + errors) == []
+            assert errors.count("\n") == code
+        former = sentinel.primary
+        await asyncio.to_thread(former.kill)
+        promoted = await asyncio.to_thread(sentinel.wait_promoted, former)
+        await asyncio.to_thread(former.start)
+        assert (await calls.ask("123XYZ", "hold")).content["status"] == 200
+        assert asked(promoted.port, "HGET", f"{calls.names.call_prefix}123XYZ", "state")
+        assert await worker.terminate() == 0
+        assert shows_the_password(worker.log.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "redis://127.0.0.1:1/0?sentinel_password={}",
+        "redis+cluster://127.0.0.1:1?sentinel_password={}",
+        "redis+sentinel://127.0.0.1:1/name/0&sentinel_password={}",
+        "redis+sentinel://127.0.0.1:1&sentinel_password={}",
+        "redis+sentinel://one&sentinel_password={}/name",
+        "redis+sentinel://127.0.0.1:1/name?sentinel_password={}",
+        "redis+sentinel://127.0.0.1:1/name?sentinel_password={}#end",
+        "redis+sentinel://127.0.0.1:1/?sentinel_password={}",
+        "redis+sentinel://127.0.0.1:port/name?sentinel_password={}",
+    ],
+)
+@pytest.mark.parametrize("password", [quote(PASSWORD, safe=""), PASSWORD], ids=["encoded", "raw"])
+async def test_no_mistake_in_a_url_shows_the_sentinels_password(
+    place: str, password: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Wherever it was written, and whether it was encoded or not."""
+    with pytest.raises(CallControlError) as caught:
+        await visit("REDIS", place.format(password))
+    assert shows_the_password(str(caught.value) + caplog.text) == []
+    assert "\n" not in str(caught.value)
 
 
 async def test_urls_may_be_read_from_files(secret: Installation, tmp_path: Path) -> None:

@@ -74,6 +74,57 @@ async def test_each_user_can_do_its_work(services: Services) -> None:
         assert await worker.terminate() == 0
 
 
+async def test_callctl_does_its_work_as_the_user_that_the_page_names(services: Services) -> None:
+    """Publish, take dead letters back, restore Redis; refused in a line as another user."""
+    async with guarded_installation(services) as guarded:
+        await set_passwords(guarded)
+        calls = guarded.calls
+
+        async def run(role: str, *arguments: str) -> tuple[int, str, str]:
+            calls.environment["CALL_CONTROL_AMQP_URL"] = guarded.url(role)
+            return await callctl(calls, *arguments)
+
+        assert (await run("topology", "topology", "apply"))[0] == 0
+        await calls.subscribe()
+        body = {"call_control": "accept", "request_id": "1", "endpoint": "tel:+18166623395"}
+        late = await calls.publish("1", body, expiration=0.01)
+        await calls.until_dead(1)
+        calls.environment["CALL_CONTROL_AMQP_URL"] = guarded.url("worker")
+        (worker,) = await calls.start()
+
+        code, output, errors = await run("worker", "dead", "list")
+        assert (code, output, errors.count("\n")) == (1, "", 1)
+        assert "ACCESS_REFUSED" in errors
+        code, output, errors = await run("operator", "dead", "list", "--json")
+        assert (code, errors) == (0, "")
+        letter = json.loads(output)
+        assert letter["message_id"] == late.message_id
+        assert (await run("operator", "dead", "show", letter["id"]))[0] == 0
+        code, output, errors = await run("operator", "dead", "replay", "--all", "--yes")
+        assert (code, errors) == (0, ""), output
+        assert (await calls.answer(late)).content["status"] == 200
+        assert (await run("operator", "dead", "list"))[0] == 1
+
+        code, output, errors = await run("producer", "send", "hold", "1")
+        assert (code, errors) == (0, "")
+        assert (await calls.answer_to(output.split()[-1])).content["status"] == 200
+
+        assert await worker.terminate() == 0
+        await calls.redis.delete(f"{calls.names.call_prefix}1")
+        assert (await run("operator", "rebuild"))[0] == 1
+        code, output, errors = await run("worker", "rebuild", "--json")
+        assert (code, errors) == (0, "")
+        report = json.loads(output.splitlines()[-1])
+        assert (report["calls"], report["records"]) == (1, 2)
+        assert (await run("worker", "show", "1"))[0] == 0
+
+        await calls.publish("1", body, expiration=0.01)
+        await calls.until_dead(2)
+        code, output, errors = await run("operator", "dead", "drop", "--all", "--yes")
+        assert (code, errors) == (0, ""), output
+        assert (await run("operator", "dead", "list"))[0] == 1
+
+
 async def ask(connection: AbstractConnection, names: Names, body: object) -> DeliveredMessage:
     """Publish a command, and return the answer that comes by direct reply-to."""
     replies = await consume(connection, "amq.rabbitmq.reply-to", no_ack=True)

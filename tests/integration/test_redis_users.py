@@ -14,7 +14,7 @@ from yarl import URL
 
 from deploy.local import Services, redis_server
 from deploy.local.redis import RedisProcess
-from tests.harness import ROOT, installation
+from tests.harness import ROOT, eventually, installation
 from tests.integration.test_cli import callctl
 from tests.integration.test_store import check_that_calls_are_kept
 from worker.membership import Heartbeat, claim_partition_count
@@ -86,6 +86,29 @@ async def test_a_worker_can_do_all_its_work(services: Services, server: RedisPro
         code, output, errors = await callctl(calls, "rebuild")
         assert code == 0, output + errors
         assert await calls.redis.exists(f"{calls.names.call_prefix}1")
+
+
+async def test_a_worker_can_wait_for_a_replica(services: Services, server: RedisProcess) -> None:
+    """Before it publishes: it does not even join while there is none."""
+    own = replace(services, redis_url=url_of(server, "call_control.admin"), redis=None)
+    async with installation(own) as calls:
+        admin: Any = calls.redis
+        for line in users().replace("call_control", calls.names.base).splitlines():
+            await admin.execute_command("ACL", "SETUSER", *line.split()[1:])
+        calls.environment["CALL_CONTROL_REDIS_URL"] = url_of(server, f"{calls.names.base}.worker")
+        worker = await calls.spawn(durability="replica")
+        await eventually(lambda: worker.logged("cannot join"), "it says so")
+        assert any("needs a replica" in line.get("why", "") for line in worker.lines())
+        follow = ("--replicaof", "127.0.0.1", str(server.port))
+        with redis_server(
+            *follow, *("--masteruser", "call_control.admin"), *("--masterauth", PASSWORD)
+        ):
+            await worker.joined()
+            await calls.subscribe()
+            event = await calls.ask("1", "accept", endpoint="tel:+18166623395")
+            assert event.content["status"] == 200
+            assert await worker.terminate() == 0
+        assert [line for line in worker.lines() if "NOPERM" in line.get("why", "")] == []
 
 
 async def test_a_worker_can_note_suspects_and_forget_them(worker: Redis) -> None:

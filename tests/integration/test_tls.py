@@ -1,11 +1,14 @@
 """TLS on both connections, with a private CA: who is let in, and who is refused how."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import aiohttp
 import pytest
 
 from deploy.local import Services
@@ -17,6 +20,11 @@ from worker.broker import connection as broker
 from worker.errors import BrokerUnavailable, StoreUnavailable, Unavailable
 from worker.settings import PREFIX, Settings
 from worker.store.errors import translated_errors
+
+#: Prints what a node listens for.
+PROTOCOLS: Final = (
+    "[Protocol || {_, _, Protocol, _, _, _, _} <- rabbit_networking:node_listeners(node())]."
+)
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +96,7 @@ async def test_a_worker_and_callctl_work_over_tls_with_certificates_of_their_own
     servers: Encrypted, authority: Authority
 ) -> None:
     """Both connections are encrypted, and both sides are who they say they are."""
-    plain = Services("tests", servers.plain_amqp_url, servers.plain_redis_url)
-    async with installation(plain) as calls:
+    async with installation(servers.services(authority)) as calls:
         settings = {**servers.urls(), **files(authority)}
         calls.environment |= {f"{PREFIX}{k.upper()}": str(v) for k, v in settings.items()}
         (worker,) = await calls.start()
@@ -171,22 +178,45 @@ async def test_speaking_plainly_to_a_port_for_tls_is_an_error_that_says_so(
     plain = {name: url.replace("s://", "://") for name, url in servers.urls().items()}
     with pytest.raises(BrokerUnavailable, match=r"port for TLS \(amqps://\)"):
         await visit_rabbitmq(**plain)
-    with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{servers.redis_port}"):
+    with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{servers.redis.port}"):
         await visit_redis(**plain)
 
 
 async def test_speaking_tls_to_a_plain_port_is_an_error(
-    servers: Encrypted, authority: Authority
+    services: Services, authority: Authority
 ) -> None:
     """It is not tried again in the clear."""
     urls = {
-        "amqp_url": servers.plain_amqp_url.replace("amqp://", "amqps://"),
-        "redis_url": servers.plain_redis_url.replace("redis://", "rediss://"),
+        "amqp_url": services.amqp_url.replace("amqp://", "amqps://"),
+        "redis_url": services.redis_url.replace("redis://", "rediss://"),
     }
     with pytest.raises(BrokerUnavailable, match="wrong version number"):
         await visit_rabbitmq(**urls, **files(authority))
     with pytest.raises(StoreUnavailable, match="Redis: "):
         await visit_redis(**urls, **files(authority))
+
+
+async def test_nobody_is_served_in_the_clear(servers: Encrypted) -> None:
+    """Not by AMQP, by Redis' protocol or by the management, whatever else opens those ports."""
+    plain = {
+        "amqp_url": f"amqp://guest:guest@127.0.0.1:{servers.rabbitmq.plain_port}/",
+        "redis_url": f"redis://127.0.0.1:{servers.redis.plain_port}/0",
+    }
+    with pytest.raises(BrokerUnavailable, match="Connect call failed"):
+        await visit_rabbitmq(**plain)
+    with pytest.raises(StoreUnavailable, match="Connect call failed"):
+        await visit_redis(**plain)
+    said = await asyncio.to_thread(servers.rabbitmq.ctl, "eval", PROTOCOLS)
+    assert set(re.findall(r"[a-z/]+", said)) == {"amqp/ssl", "clustering", "https"}
+
+
+async def test_the_management_is_served_by_tls(servers: Encrypted, authority: Authority) -> None:
+    """A browser has no certificate to show, but knows the CA."""
+    context = ssl.create_default_context(cafile=authority.ca_file)
+    url = f"{servers.rabbitmq.management_url}/api/overview"
+    async with aiohttp.ClientSession() as http, http.get(url, ssl=context) as answer:
+        assert answer.status == HTTPStatus.OK
+        assert "rabbitmq_version" in await answer.text()
 
 
 async def test_sentinels_and_clusters_get_the_same_files(authority: Authority) -> None:

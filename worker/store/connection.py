@@ -22,6 +22,9 @@ _MAX_CONNECTIONS: Final = 8
 #: What a URL may say about TLS, as in redis-py.
 _TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 
+#: What a URL says about a user of the Sentinels; who is before the hosts is a user of the servers.
+_SENTINEL_USER: Final = {"sentinel_username": "username", "sentinel_password": "password"}
+
 _SENTINEL_PORT: Final = 26379
 _REDIS_PORT: Final = 6379
 
@@ -33,7 +36,8 @@ def connect(url: str) -> RedisClient:
 
     Args:
         url: ``redis://`` or ``rediss://`` as in redis-py, ``redis+sentinel://host:port,…/name/db``
-            or ``redis+cluster://host:port,…``; ``rediss+…`` for TLS.
+            (with ``?sentinel_username=…&sentinel_password=…``, percent-encoded, where the Sentinels
+            know users) or ``redis+cluster://host:port,…``; ``rediss+…`` for TLS.
 
     Raises:
         ConfigurationError: The URL is none of these.
@@ -48,6 +52,8 @@ def connect(url: str) -> RedisClient:
         raise ConfigurationError(
             "CALL_CONTROL_REDIS_URL: expected redis://, redis+sentinel:// or redis+cluster://"
         )
+    if problem := _misplaced(parts, kind):
+        raise ConfigurationError(f"CALL_CONTROL_REDIS_URL: {problem}")
     options: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
@@ -92,6 +98,27 @@ def _tls(parts: SplitResult) -> dict[str, Any]:
     return {"ssl": True, **given}
 
 
+def _misplaced(parts: SplitResult, kind: str) -> str | None:
+    """Tell what is wrong with the credentials in a query, without showing any."""
+    if parts.fragment:
+        # It would cut a password short.
+        return "# is percent-encoded in a URL (%23)"
+    if "sentinel_password" in parts.netloc + parts.path:
+        # It would be taken for a host, a port or a database, and be shown as such.
+        return "sentinel_password goes behind a question mark"
+    if kind != "sentinel" and any(name in parts.query for name in _SENTINEL_USER):
+        return "sentinel_username and sentinel_password need redis+sentinel://"
+    return None
+
+
+def _sentinel_credentials(parts: SplitResult) -> dict[str, Any]:
+    # As before the hosts, and unlike in a form, + is no blank.
+    given = (item.partition("=") for item in parts.query.split("&"))
+    return {
+        _SENTINEL_USER[name]: unquote(value) for name, _, value in given if name in _SENTINEL_USER
+    }
+
+
 def _credentials(parts: SplitResult) -> dict[str, Any]:
     found = {"username": parts.username, "password": parts.password}
     return {name: unquote(value) for name, value in found.items() if value}
@@ -109,7 +136,8 @@ def _behind_sentinel(parts: SplitResult, options: dict[str, Any]) -> RedisClient
     name, _, database = parts.path.strip("/").partition("/")
     if not name:
         raise ValueError("redis+sentinel:// needs the primary's name as its path")
-    sentinel: Any = Sentinel(_hosts(parts, _SENTINEL_PORT), sentinel_kwargs=options)  # type: ignore[no-untyped-call]  # redis-py leaves the class untyped
+    hosts, user = _hosts(parts, _SENTINEL_PORT), _sentinel_credentials(parts)
+    sentinel: Any = Sentinel(hosts, sentinel_kwargs=options | user)  # type: ignore[no-untyped-call]  # redis-py leaves the class untyped
     client: Redis = sentinel.master_for(
         name, db=int(database or 0), **options, **_credentials(parts)
     )
