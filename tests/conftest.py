@@ -6,6 +6,7 @@ import pytest
 
 from deploy.local import Services, provide
 from tests.harness import Installation, installation
+from worker.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -28,4 +29,11 @@ async def calls(services: Services) -> AsyncIterator[Installation]:
 async def empty(services: Services) -> AsyncIterator[Installation]:
     """An installation without a worker."""
     async with installation(services) as made:
+        yield made
+
+
+@pytest.fixture
+async def wide(services: Services) -> AsyncIterator[Installation]:
+    """An installation with the default number of partitions, and no worker yet."""
+    async with installation(services, partitions=Settings.from_environment({}).partitions) as made:
         yield made

@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from random import Random
 from typing import Any
 
 import pytest
@@ -18,16 +16,9 @@ from deploy.local import (
     redis_cluster,
     redis_sentinel,
 )
-from tests.chaos.checker import check
 from tests.chaos.load import Load
-from tests.chaos.traffic import Traffic
+from tests.chaos.traffic import judged
 from tests.harness import Installation, Worker, eventually, installation
-
-#: Commands per second: few enough that no backlog hides what a fault costs.
-RATE = 100.0
-
-#: Seconds of traffic before and after what is done to a cluster.
-PAUSE_SECONDS = 1.0
 
 # A primary tells its client before its replicas have answered: only with WAIT is what a dead
 # primary has confirmed sure to be known to the one that is promoted.
@@ -75,21 +66,6 @@ async def start_workers(calls: Installation) -> None:
     )
 
 
-@asynccontextmanager
-async def traffic(calls: Installation) -> AsyncIterator[Load]:
-    """Let commands flow, from before what is done until after; judge every call by the contract."""
-    flow = Traffic(calls, Random(7), RATE)  # noqa: S311 - repeatable, not secret
-    async with flow.flowing():
-        await asyncio.sleep(PAUSE_SECONDS)
-        yield flow.load
-        await asyncio.sleep(PAUSE_SECONDS)
-    verdict = check(await flow.history())
-    assert verdict.violations == ()
-    assert verdict.outcomes == verdict.commands > 0
-    for worker in calls.workers:
-        assert worker.process.returncode is None, worker.log.read_text()[-3000:]
-
-
 async def meanwhile(load: Load, act: Callable[..., Any], *arguments: Any) -> None:
     """Do something that blocks; commands have to be confirmed afterwards."""
     await asyncio.to_thread(act, *arguments)
@@ -114,12 +90,12 @@ async def test_the_node_that_leads_a_partition_is_killed(
     partitions = {spread.names.partition(number) for number in range(spread.settings.partitions)}
     leaders = await asyncio.to_thread(brokers.leaders)
     victim = leaders[spread.names.partition(0)]
-    async with traffic(spread) as load:
-        await meanwhile(load, victim.kill)
+    async with judged(spread) as flow:
+        await meanwhile(flow.load, victim.kill)
         leaders = await asyncio.to_thread(brokers.leaders)
         assert partitions <= leaders.keys()
         assert victim not in leaders.values()
-        await meanwhile(load, brokers.start)
+        await meanwhile(flow.load, brokers.start)
 
 
 async def test_a_minority_is_cut_off_and_comes_back(
@@ -127,17 +103,17 @@ async def test_a_minority_is_cut_off_and_comes_back(
 ) -> None:
     """The majority goes on without it; what the minority's worker had in hand comes back."""
     minority = brokers.nodes[-1]
-    async with traffic(spread) as load:
-        await meanwhile(load, brokers.cut_off, minority)
-        await meanwhile(load, brokers.heal)
+    async with judged(spread) as flow:
+        await meanwhile(flow.load, brokers.cut_off, minority)
+        await meanwhile(flow.load, brokers.heal)
 
 
 async def test_nodes_are_restarted_one_by_one(
     spread: Installation, brokers: RabbitMQCluster
 ) -> None:
     """An upgrade's way through a cluster: workers and producers connect again by themselves."""
-    async with traffic(spread) as load:
-        await meanwhile(load, brokers.restart_one_by_one)
+    async with judged(spread) as flow:
+        await meanwhile(flow.load, brokers.restart_one_by_one)
 
 
 async def test_a_replica_is_promoted_when_the_redis_primary_dies(
@@ -147,11 +123,11 @@ async def test_a_replica_is_promoted_when_the_redis_primary_dies(
     async with installation(services, redis_url=sentinel.url, **DURABLE) as calls:
         await start_workers(calls)
         former = sentinel.primary
-        async with traffic(calls) as load:
+        async with judged(calls) as flow:
             await asyncio.to_thread(former.kill)
-            await meanwhile(load, sentinel.wait_promoted, former)
+            await meanwhile(flow.load, sentinel.wait_promoted, former)
             await asyncio.to_thread(former.start)
-            await meanwhile(load, sentinel.wait_following, former)
+            await meanwhile(flow.load, sentinel.wait_following, former)
         assert held(calls.workers)
 
 
@@ -161,13 +137,13 @@ async def test_a_replica_takes_over_when_a_primary_of_a_redis_cluster_dies(
     """Commands are held until it has; calls of the other primaries wait no longer than that."""
     async with installation(services, redis_url=shards.url, **DURABLE) as calls:
         await start_workers(calls)
-        async with traffic(calls) as load:
-            key = calls.names.call_prefix + next(iter(load.published))
+        async with judged(calls) as flow:
+            key = calls.names.call_prefix + next(iter(flow.load.published))
             slot, former = shards.slot(key), shards.primary_of(key)
             await asyncio.to_thread(former.kill)
-            await meanwhile(load, shards.wait_taken_over, former, slot)
+            await meanwhile(flow.load, shards.wait_taken_over, former, slot)
             await asyncio.to_thread(former.start)
-            await meanwhile(load, shards.wait_whole)
+            await meanwhile(flow.load, shards.wait_whole)
         assert held(calls.workers)
 
 
@@ -177,8 +153,8 @@ async def test_slots_of_a_redis_cluster_move_while_their_calls_go_on(
     """A call whose hash is on its way from one primary to another goes on where it went."""
     async with installation(services, redis_url=shards.url, **DURABLE) as calls:
         await start_workers(calls)
-        async with traffic(calls) as load:
+        async with judged(calls) as flow:
             for _ in range(5):
-                latest = next(reversed(load.published))
+                latest = next(reversed(flow.load.published))
                 with shards.moving(shards.slot(calls.names.call_prefix + latest)):
-                    await asyncio.sleep(PAUSE_SECONDS)
+                    await asyncio.sleep(1)

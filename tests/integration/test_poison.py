@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from deploy.local import Services
-from tests.harness import Installation, Published, Worker, eventually, installation
+from tests.harness import Installation, Worker, eventually, installation
+from tests.messages import Published
 from tests.saboteur import POISON
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
