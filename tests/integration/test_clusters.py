@@ -1,6 +1,11 @@
-"""Workers on clusters that lose a node, are cut apart, and are restarted under traffic."""
+"""Workers on clusters that lose a node, are cut apart, and are restarted under traffic.
+
+Before anything is done to a cluster each test makes sure that it will be felt: that what is killed
+or cut off has partitions with traffic, connections or calls.
+"""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,6 +21,8 @@ from deploy.local import (
     redis_cluster,
     redis_sentinel,
 )
+from deploy.local.rabbitmq import RabbitMQProcess
+from deploy.local.redis import asked
 from tests.chaos.load import Load
 from tests.chaos.traffic import judged
 from tests.harness import Installation, Worker, eventually, installation
@@ -83,18 +90,72 @@ def held(workers: list[Worker]) -> bool:
     return any(worker.logged("holding commands") for worker in workers)
 
 
+def partitions_of(calls: Installation) -> set[str]:
+    """Return the names of an installation's partitions."""
+    return {calls.names.partition(number) for number in range(calls.settings.partitions)}
+
+
+async def led_by_all(calls: Installation, brokers: RabbitMQCluster) -> dict[str, RabbitMQProcess]:
+    """Have each node lead a partition; return which one leads which."""
+    # RabbitMQ balances queues as it declares them, but not those that it declares at one time.
+    rebalance = 'rabbit_amqqueue:rebalance(quorum, ".*", ".*").'
+    await asyncio.to_thread(brokers.nodes[0].ctl, "eval", rebalance)
+    partitions = partitions_of(calls)
+    for _ in range(60):
+        leaders = await asyncio.to_thread(brokers.leaders)
+        led = {name: leader for name, leader in leaders.items() if name in partitions}
+        if led.keys() == partitions and set(led.values()) == set(brokers.nodes):
+            return led
+        await asyncio.sleep(0.5)
+    raise AssertionError(f"not all nodes lead a partition: {leaders}")
+
+
+# How far the log of each quorum queue has come: every command adds to it.
+_PROGRESS = """
+[io:format("~s ~b~n", [element(4, amqqueue:get_name(Q)),
+    maps:get(commit_index, ra:key_metrics(amqqueue:get_pid(Q)))])
+    || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue], ok.
+"""
+
+
+def progress(node: RabbitMQProcess) -> dict[str, int]:
+    """Return how far each quorum queue has come, as a node sees it."""
+    pairs = [line.split() for line in node.ctl("eval", _PROGRESS).splitlines()]
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
+
+
+async def until_busy(node: RabbitMQProcess, partitions: set[str]) -> None:
+    """Wait until all of some partitions have had traffic from now on."""
+    before = await asyncio.to_thread(progress, node)
+    for _ in range(60):
+        now = await asyncio.to_thread(progress, node)
+        if all(now.get(name, 0) > before.get(name, 0) > 0 for name in partitions):
+            return
+        await asyncio.sleep(0.5)
+    raise AssertionError(f"no traffic: {before} {now}")
+
+
+def connected(node: RabbitMQProcess, who: str) -> bool:
+    """Tell whether a connection with such a name is with a node."""
+    lines = node.ctl("list_connections", "port", "client_properties").splitlines()
+    return any(line.startswith(f"{node.port}\t") and who in line for line in lines)
+
+
 async def test_the_node_that_leads_a_partition_is_killed(
     spread: Installation, brokers: RabbitMQCluster
 ) -> None:
     """Others lead its partitions; nothing confirmed is lost, and the order is kept."""
-    partitions = {spread.names.partition(number) for number in range(spread.settings.partitions)}
-    leaders = await asyncio.to_thread(brokers.leaders)
+    leaders = await led_by_all(spread, brokers)
     victim = leaders[spread.names.partition(0)]
+    survivor = next(node for node in brokers.nodes if node is not victim)
+    orphaned = {name for name, leader in leaders.items() if leader is victim}
     async with judged(spread) as flow:
+        await until_busy(victim, orphaned)
         await meanwhile(flow.load, victim.kill)
-        leaders = await asyncio.to_thread(brokers.leaders)
-        assert partitions <= leaders.keys()
-        assert victim not in leaders.values()
+        new_leaders = await asyncio.to_thread(brokers.leaders)
+        assert partitions_of(spread) <= new_leaders.keys()
+        assert victim not in new_leaders.values()
+        await until_busy(survivor, orphaned)
         await meanwhile(flow.load, brokers.start)
 
 
@@ -102,18 +163,28 @@ async def test_a_minority_is_cut_off_and_comes_back(
     spread: Installation, brokers: RabbitMQCluster
 ) -> None:
     """The majority goes on without it; what the minority's worker had in hand comes back."""
-    minority = brokers.nodes[-1]
+    leaders = await led_by_all(spread, brokers)
+    # Where clients connect is random: not on every node there is a worker that consumes.
+    minority = next(node for node in brokers.nodes if connected(node, " consuming"))
+    majority = next(node for node in brokers.nodes if node is not minority)
+    orphaned = {name for name, leader in leaders.items() if leader is minority}
     async with judged(spread) as flow:
+        await until_busy(minority, orphaned)
         await meanwhile(flow.load, brokers.cut_off, minority)
+        await until_busy(majority, orphaned)
         await meanwhile(flow.load, brokers.heal)
+    assert any(worker.logged("session lost") for worker in spread.workers)
 
 
 async def test_nodes_are_restarted_one_by_one(
     spread: Installation, brokers: RabbitMQCluster
 ) -> None:
     """An upgrade's way through a cluster: workers and producers connect again by themselves."""
+    await led_by_all(spread, brokers)
     async with judged(spread) as flow:
+        await until_busy(brokers.nodes[0], partitions_of(spread))
         await meanwhile(flow.load, brokers.restart_one_by_one)
+    assert all(worker.logged("session lost") for worker in spread.workers)
 
 
 async def test_a_replica_is_promoted_when_the_redis_primary_dies(
@@ -156,5 +227,19 @@ async def test_slots_of_a_redis_cluster_move_while_their_calls_go_on(
         async with judged(calls) as flow:
             for _ in range(5):
                 latest = next(reversed(flow.load.published))
+                sent_on, moved = redirected(shards, "ASK"), redirected(shards, "MOVED")
                 with shards.moving(shards.slot(calls.names.call_prefix + latest)):
-                    await asyncio.sleep(1)
+                    await eventually(
+                        lambda: redirected(shards, "ASK") > sent_on,  # noqa: B023 - called in this turn
+                        "a worker is sent on to where the call went",
+                    )
+                await eventually(
+                    lambda: redirected(shards, "MOVED") > moved,  # noqa: B023 - called in this turn
+                    "a worker is told that the slot has moved",
+                )
+
+
+def redirected(shards: RedisCluster, how: str) -> int:
+    """Return how often clients of a Redis Cluster were redirected, with ASK or with MOVED."""
+    texts = [asked(node.port, "INFO", "errorstats").decode() for node in shards.nodes]
+    return sum(int(count) for text in texts for count in re.findall(rf"_{how}:count=(\d+)", text))
