@@ -5,6 +5,7 @@ or cut off has partitions with traffic, connections or calls.
 """
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -23,9 +24,12 @@ from deploy.local import (
 )
 from deploy.local.rabbitmq import RabbitMQProcess
 from deploy.local.redis import asked
+from tests.backlog import waiting
 from tests.chaos.load import Load
-from tests.chaos.traffic import judged
+from tests.chaos.traffic import Traffic, judged
 from tests.harness import Installation, Worker, eventually, installation
+from tests.integration.test_cli import callctl
+from tests.integration.test_rebuild import until_noticed
 
 # A primary tells its client before its replicas have answered: only with WAIT is what a dead
 # primary has confirmed sure to be known to the one that is promoted.
@@ -200,6 +204,60 @@ async def test_a_replica_is_promoted_when_the_redis_primary_dies(
             await asyncio.to_thread(former.start)
             await meanwhile(flow.load, sentinel.wait_following, former)
         assert held(calls.workers)
+
+
+@pytest.mark.parametrize("durability", ["server", "replica"])
+async def test_a_replica_that_lacks_the_last_calls_is_promoted(
+    services: Services, sentinel: RedisSentinel, durability: str
+) -> None:
+    """With ``replica`` too: WAIT asks for any replica, and another one may be promoted."""
+    former, replicas = sentinel.primary, sentinel.replicas
+    lagging = replicas if durability == "server" else replicas[:1]
+    dying = [former, *(each for each in replicas if each not in lagging)]
+    async with installation(services, redis_url=sentinel.url, durability=durability) as calls:
+        await start_workers(calls)
+        async with judged(calls) as flow:
+            for replica in lagging:
+                replica.pause()
+            # What is under way to a paused replica would reach it when it goes on.
+            asked(former.port, "CLIENT", "KILL", "TYPE", "replica")
+            await until_answered(flow, 200)
+            for server in dying:
+                await asyncio.to_thread(server.kill)
+            for replica in lagging:
+                replica.resume()
+            await asyncio.to_thread(sentinel.wait_promoted, former)
+            for server in dying:
+                await asyncio.to_thread(server.start)
+                await asyncio.to_thread(sentinel.wait_following, server)
+            await until_noticed(*calls.workers)
+            for worker in calls.workers:
+                assert "callctl rebuild" in str(await worker.until_ready(ready=False))
+
+            # Nothing is acknowledged and nothing is answered, though there is enough to do.
+            waited, unanswered = await waiting(calls), set(flow.timeline.outstanding)
+            assert waited > 0
+            await asyncio.sleep(2)
+            assert await waiting(calls) >= waited
+            assert unanswered <= flow.timeline.outstanding.keys()
+
+            code, output, errors = await callctl(calls, "rebuild", "--json")
+            assert code == 0, errors
+            report = json.loads(output)
+            assert (report["calls"] > 0, report["new_epoch"]) == (True, True)
+            for worker in calls.workers:
+                await worker.rejoined()
+
+
+async def until_answered(flow: Traffic, count: int) -> None:
+    """Wait until so many more commands have been answered."""
+    before = answered(flow)
+    await eventually(lambda: answered(flow) >= before + count, "commands are answered")
+
+
+def answered(flow: Traffic) -> int:
+    """Return how many commands have been answered."""
+    return len(flow.timeline.timings) - len(flow.timeline.outstanding)
 
 
 async def test_a_replica_takes_over_when_a_primary_of_a_redis_cluster_dies(
