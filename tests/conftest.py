@@ -6,6 +6,8 @@ import pytest
 
 from deploy.local import Services, provide
 from tests.harness import Installation, installation
+from worker.broker import connection as broker
+from worker.broker.topology import establish, topology
 from worker.settings import Settings
 
 
@@ -37,3 +39,13 @@ async def wide(services: Services) -> AsyncIterator[Installation]:
     """An installation with the default number of partitions, and no worker yet."""
     async with installation(services, partitions=Settings.from_environment({}).partitions) as made:
         yield made
+
+
+@pytest.fixture
+async def idle(empty: Installation) -> Installation:
+    """An installation without a worker at the moment."""
+    connection = await broker.connect(empty.services.amqp_url, "setting up")
+    await establish(connection, topology(empty.names, empty.settings.partitions))
+    await broker.close(connection)
+    await empty.subscribe()
+    return empty
