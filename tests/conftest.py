@@ -6,6 +6,9 @@ import pytest
 
 from deploy.local import Services, provide
 from tests.harness import Installation, installation
+from worker.broker import connection as broker
+from worker.broker.topology import establish, topology
+from worker.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +32,20 @@ async def empty(services: Services) -> AsyncIterator[Installation]:
     """An installation without a worker."""
     async with installation(services) as made:
         yield made
+
+
+@pytest.fixture
+async def wide(services: Services) -> AsyncIterator[Installation]:
+    """An installation with the default number of partitions, and no worker yet."""
+    async with installation(services, partitions=Settings.from_environment({}).partitions) as made:
+        yield made
+
+
+@pytest.fixture
+async def idle(empty: Installation) -> Installation:
+    """An installation without a worker at the moment."""
+    connection = await broker.connect(empty.services.amqp_url, "setting up")
+    await establish(connection, topology(empty.names, empty.settings.partitions))
+    await broker.close(connection)
+    await empty.subscribe()
+    return empty

@@ -21,6 +21,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from redis.asyncio import Redis
 
 from deploy.local import Services
+from tests.messages import NoMessageId, Published, Seen
 from worker.broker import connection as broker
 from worker.broker.topology import remove, topology
 from worker.names import Names
@@ -117,6 +118,13 @@ class Worker:
         assert self.process.returncode is None, self.log.read_text()[-3000:]
         return self
 
+    async def rejoined(self, times: int = 2) -> None:
+        """Wait until it has joined so many times."""
+        await eventually(
+            lambda: sum(line["event"] == "worker joined" for line in self.lines()) >= times,
+            f"the worker joins again: {self.log.read_text()[-2000:]}",
+        )
+
     async def kill(self) -> None:
         """End it with SIGKILL, if it runs."""
         if self.process.returncode is None:
@@ -128,56 +136,6 @@ class Worker:
         if self.process.returncode is None:
             os.kill(self.pid, signal.SIGTERM)
         return await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
-
-
-class NoMessageId(str):
-    """A ``message_id`` that is not sent; aiormq makes one up for a message without any."""
-
-    __slots__ = ()
-
-    def __bool__(self) -> bool:
-        """Pass for one."""
-        return True
-
-
-@dataclass
-class Published:
-    """A command as its producer remembers it."""
-
-    request_id: str
-    message_id: str
-    body: dict[str, Any]
-    at: float
-
-
-@dataclass
-class Seen:
-    """An event as a subscriber got it."""
-
-    body: dict[str, Any]
-    headers: dict[str, Any]
-    kind: str
-    routing_key: str
-    message_id: str
-    correlation_id: str | None
-    at: float
-    raw: AbstractIncomingMessage
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """The body without its envelope."""
-        content: dict[str, Any] = self.body.get("content", self.body)
-        return content
-
-    @property
-    def request_id(self) -> str:
-        """The call."""
-        return str(self.headers["request_id"])
-
-    @property
-    def sequence(self) -> int:
-        """Its place among the call's events."""
-        return int(self.headers["sequence"])
 
 
 @dataclass

@@ -1,5 +1,8 @@
 """Judges a history by the contract; knows nothing of the worker.
 
+With one exception, not here but in what it is given: the calls that Redis holds in the end were
+read by the worker's own codec (see ``tests.chaos.witness``), which has tests of its own.
+
 What each command should have come to is derived by replaying the published ones, in order, through
 ``tests.unit.naive``, which was written from the contract alone.
 """

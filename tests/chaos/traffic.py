@@ -1,16 +1,24 @@
-"""Commands that flow, and all that is seen of what becomes of them."""
+"""Commands that flow, all that is seen of what becomes of them, and the checker's verdict."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from random import Random
+from typing import Final
 
+from tests.chaos.checker import check
 from tests.chaos.history import History
 from tests.chaos.load import Load
 from tests.chaos.timeline import Timeline
 from tests.chaos.witness import Witness, read_calls
 from tests.harness import Installation
 from worker.store import CallStore, close, connect
+
+#: Commands per second of judged traffic: few enough that no backlog hides what a fault costs.
+_RATE: Final = 100.0
+
+#: Seconds of judged traffic before and after what is done meanwhile.
+_PAUSE_SECONDS: Final = 1.0
 
 
 class Traffic:
@@ -56,3 +64,22 @@ class Traffic:
             await close(redis)
         journal = await self._witness.read_journal()
         return History(self.load.published, self._witness.seen, journal, stored)
+
+
+@asynccontextmanager
+async def judged(installation: Installation) -> AsyncIterator[Traffic]:
+    """Let commands flow from before the block until after it; judge every call by the contract.
+
+    Raises:
+        AssertionError: The checker finds a violation, or a worker has ended.
+    """
+    traffic = Traffic(installation, Random(7), _RATE)  # noqa: S311 - repeatable, not secret
+    async with traffic.flowing():
+        await asyncio.sleep(_PAUSE_SECONDS)
+        yield traffic
+        await asyncio.sleep(_PAUSE_SECONDS)
+    verdict = check(await traffic.history())
+    assert verdict.violations == ()
+    assert verdict.outcomes == verdict.commands > 0
+    for worker in installation.workers:
+        assert worker.process.returncode is None, worker.log.read_text()[-3000:]

@@ -1,4 +1,10 @@
-"""Sees what leaves the workers: a subscriber, the journal, and in the end Redis."""
+"""Sees what leaves the workers: a subscriber, the journal, and in the end Redis.
+
+Events are read from the wire by code of the tests' own; Redis is read through the worker's codec
+(``CallStore.history``). A field that the codec left out or mixed up, alike in writing and in
+reading, would not be seen here. That what is written comes back as it was, is for its own tests:
+``tests/unit/test_codec.py`` and ``tests/integration/test_store.py``.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

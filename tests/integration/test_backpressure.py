@@ -6,21 +6,10 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from deploy.local import Broker
+from tests.alarms import memory_alarm
 from tests.harness import Installation, eventually
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
-
-
-@asynccontextmanager
-async def memory_alarm(rabbitmq: Broker) -> AsyncIterator[None]:
-    """Have RabbitMQ believe that it is out of memory."""
-    set_limit = ("set_vm_memory_high_watermark", "absolute")
-    await asyncio.to_thread(rabbitmq.ctl, *set_limit, "1MB")
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(rabbitmq.ctl, *set_limit, "16GB")
 
 
 async def test_commands_are_held_while_rabbitmq_blocks_publishing(empty: Installation) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.harness import Installation, Seen
+from tests.harness import Installation
+from tests.messages import Seen
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
 

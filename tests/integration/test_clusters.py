@@ -1,10 +1,14 @@
-"""Workers on clusters that lose a node, are cut apart, and are restarted under traffic."""
+"""Workers on clusters that lose a node, are cut apart, and are restarted under traffic.
+
+Before anything is done to a cluster each test makes sure that it will be felt: that what is killed
+or cut off has partitions with traffic, connections or calls.
+"""
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from random import Random
 from typing import Any
 
 import pytest
@@ -18,16 +22,14 @@ from deploy.local import (
     redis_cluster,
     redis_sentinel,
 )
-from tests.chaos.checker import check
+from deploy.local.rabbitmq import RabbitMQProcess
+from deploy.local.redis import asked
+from tests.backlog import waiting
 from tests.chaos.load import Load
-from tests.chaos.traffic import Traffic
+from tests.chaos.traffic import Traffic, judged
 from tests.harness import Installation, Worker, eventually, installation
-
-#: Commands per second: few enough that no backlog hides what a fault costs.
-RATE = 100.0
-
-#: Seconds of traffic before and after what is done to a cluster.
-PAUSE_SECONDS = 1.0
+from tests.integration.test_cli import callctl
+from tests.integration.test_rebuild import until_noticed
 
 # A primary tells its client before its replicas have answered: only with WAIT is what a dead
 # primary has confirmed sure to be known to the one that is promoted.
@@ -75,21 +77,6 @@ async def start_workers(calls: Installation) -> None:
     )
 
 
-@asynccontextmanager
-async def traffic(calls: Installation) -> AsyncIterator[Load]:
-    """Let commands flow, from before what is done until after; judge every call by the contract."""
-    flow = Traffic(calls, Random(7), RATE)  # noqa: S311 - repeatable, not secret
-    async with flow.flowing():
-        await asyncio.sleep(PAUSE_SECONDS)
-        yield flow.load
-        await asyncio.sleep(PAUSE_SECONDS)
-    verdict = check(await flow.history())
-    assert verdict.violations == ()
-    assert verdict.outcomes == verdict.commands > 0
-    for worker in calls.workers:
-        assert worker.process.returncode is None, worker.log.read_text()[-3000:]
-
-
 async def meanwhile(load: Load, act: Callable[..., Any], *arguments: Any) -> None:
     """Do something that blocks; commands have to be confirmed afterwards."""
     await asyncio.to_thread(act, *arguments)
@@ -107,37 +94,101 @@ def held(workers: list[Worker]) -> bool:
     return any(worker.logged("holding commands") for worker in workers)
 
 
+def partitions_of(calls: Installation) -> set[str]:
+    """Return the names of an installation's partitions."""
+    return {calls.names.partition(number) for number in range(calls.settings.partitions)}
+
+
+async def led_by_all(calls: Installation, brokers: RabbitMQCluster) -> dict[str, RabbitMQProcess]:
+    """Have each node lead a partition; return which one leads which."""
+    # RabbitMQ balances queues as it declares them, but not those that it declares at one time.
+    rebalance = 'rabbit_amqqueue:rebalance(quorum, ".*", ".*").'
+    await asyncio.to_thread(brokers.nodes[0].ctl, "eval", rebalance)
+    partitions = partitions_of(calls)
+    for _ in range(60):
+        leaders = await asyncio.to_thread(brokers.leaders)
+        led = {name: leader for name, leader in leaders.items() if name in partitions}
+        if led.keys() == partitions and set(led.values()) == set(brokers.nodes):
+            return led
+        await asyncio.sleep(0.5)
+    raise AssertionError(f"not all nodes lead a partition: {leaders}")
+
+
+# How far the log of each quorum queue has come: every command adds to it.
+_PROGRESS = """
+[io:format("~s ~b~n", [element(4, amqqueue:get_name(Q)),
+    maps:get(commit_index, ra:key_metrics(amqqueue:get_pid(Q)))])
+    || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue], ok.
+"""
+
+
+def progress(node: RabbitMQProcess) -> dict[str, int]:
+    """Return how far each quorum queue has come, as a node sees it."""
+    pairs = [line.split() for line in node.ctl("eval", _PROGRESS).splitlines()]
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
+
+
+async def until_busy(node: RabbitMQProcess, partitions: set[str]) -> None:
+    """Wait until all of some partitions have had traffic from now on."""
+    before = await asyncio.to_thread(progress, node)
+    for _ in range(60):
+        now = await asyncio.to_thread(progress, node)
+        if all(now.get(name, 0) > before.get(name, 0) > 0 for name in partitions):
+            return
+        await asyncio.sleep(0.5)
+    raise AssertionError(f"no traffic: {before} {now}")
+
+
+def connected(node: RabbitMQProcess, who: str) -> bool:
+    """Tell whether a connection with such a name is with a node."""
+    lines = node.ctl("list_connections", "port", "client_properties").splitlines()
+    return any(line.startswith(f"{node.port}\t") and who in line for line in lines)
+
+
 async def test_the_node_that_leads_a_partition_is_killed(
     spread: Installation, brokers: RabbitMQCluster
 ) -> None:
     """Others lead its partitions; nothing confirmed is lost, and the order is kept."""
-    partitions = {spread.names.partition(number) for number in range(spread.settings.partitions)}
-    leaders = await asyncio.to_thread(brokers.leaders)
+    leaders = await led_by_all(spread, brokers)
     victim = leaders[spread.names.partition(0)]
-    async with traffic(spread) as load:
-        await meanwhile(load, victim.kill)
-        leaders = await asyncio.to_thread(brokers.leaders)
-        assert partitions <= leaders.keys()
-        assert victim not in leaders.values()
-        await meanwhile(load, brokers.start)
+    survivor = next(node for node in brokers.nodes if node is not victim)
+    orphaned = {name for name, leader in leaders.items() if leader is victim}
+    async with judged(spread) as flow:
+        await until_busy(victim, orphaned)
+        await meanwhile(flow.load, victim.kill)
+        new_leaders = await asyncio.to_thread(brokers.leaders)
+        assert partitions_of(spread) <= new_leaders.keys()
+        assert victim not in new_leaders.values()
+        await until_busy(survivor, orphaned)
+        await meanwhile(flow.load, brokers.start)
 
 
 async def test_a_minority_is_cut_off_and_comes_back(
     spread: Installation, brokers: RabbitMQCluster
 ) -> None:
     """The majority goes on without it; what the minority's worker had in hand comes back."""
-    minority = brokers.nodes[-1]
-    async with traffic(spread) as load:
-        await meanwhile(load, brokers.cut_off, minority)
-        await meanwhile(load, brokers.heal)
+    leaders = await led_by_all(spread, brokers)
+    # Where clients connect is random: not on every node there is a worker that consumes.
+    minority = next(node for node in brokers.nodes if connected(node, " consuming"))
+    majority = next(node for node in brokers.nodes if node is not minority)
+    orphaned = {name for name, leader in leaders.items() if leader is minority}
+    async with judged(spread) as flow:
+        await until_busy(minority, orphaned)
+        await meanwhile(flow.load, brokers.cut_off, minority)
+        await until_busy(majority, orphaned)
+        await meanwhile(flow.load, brokers.heal)
+    assert any(worker.logged("session lost") for worker in spread.workers)
 
 
 async def test_nodes_are_restarted_one_by_one(
     spread: Installation, brokers: RabbitMQCluster
 ) -> None:
     """An upgrade's way through a cluster: workers and producers connect again by themselves."""
-    async with traffic(spread) as load:
-        await meanwhile(load, brokers.restart_one_by_one)
+    await led_by_all(spread, brokers)
+    async with judged(spread) as flow:
+        await until_busy(brokers.nodes[0], partitions_of(spread))
+        await meanwhile(flow.load, brokers.restart_one_by_one)
+    assert all(worker.logged("session lost") for worker in spread.workers)
 
 
 async def test_a_replica_is_promoted_when_the_redis_primary_dies(
@@ -147,12 +198,66 @@ async def test_a_replica_is_promoted_when_the_redis_primary_dies(
     async with installation(services, redis_url=sentinel.url, **DURABLE) as calls:
         await start_workers(calls)
         former = sentinel.primary
-        async with traffic(calls) as load:
+        async with judged(calls) as flow:
             await asyncio.to_thread(former.kill)
-            await meanwhile(load, sentinel.wait_promoted, former)
+            await meanwhile(flow.load, sentinel.wait_promoted, former)
             await asyncio.to_thread(former.start)
-            await meanwhile(load, sentinel.wait_following, former)
+            await meanwhile(flow.load, sentinel.wait_following, former)
         assert held(calls.workers)
+
+
+@pytest.mark.parametrize("durability", ["server", "replica"])
+async def test_a_replica_that_lacks_the_last_calls_is_promoted(
+    services: Services, sentinel: RedisSentinel, durability: str
+) -> None:
+    """With ``replica`` too: WAIT asks for any replica, and another one may be promoted."""
+    former, replicas = sentinel.primary, sentinel.replicas
+    lagging = replicas if durability == "server" else replicas[:1]
+    dying = [former, *(each for each in replicas if each not in lagging)]
+    async with installation(services, redis_url=sentinel.url, durability=durability) as calls:
+        await start_workers(calls)
+        async with judged(calls) as flow:
+            for replica in lagging:
+                replica.pause()
+            # What is under way to a paused replica would reach it when it goes on.
+            asked(former.port, "CLIENT", "KILL", "TYPE", "replica")
+            await until_answered(flow, 200)
+            for server in dying:
+                await asyncio.to_thread(server.kill)
+            for replica in lagging:
+                replica.resume()
+            await asyncio.to_thread(sentinel.wait_promoted, former)
+            for server in dying:
+                await asyncio.to_thread(server.start)
+                await asyncio.to_thread(sentinel.wait_following, server)
+            await until_noticed(*calls.workers)
+            for worker in calls.workers:
+                assert "callctl rebuild" in str(await worker.until_ready(ready=False))
+
+            # Nothing is acknowledged and nothing is answered, though there is enough to do.
+            waited, unanswered = await waiting(calls), set(flow.timeline.outstanding)
+            assert waited > 0
+            await asyncio.sleep(2)
+            assert await waiting(calls) >= waited
+            assert unanswered <= flow.timeline.outstanding.keys()
+
+            code, output, errors = await callctl(calls, "rebuild", "--json")
+            assert code == 0, errors
+            report = json.loads(output)
+            assert (report["calls"] > 0, report["new_epoch"]) == (True, True)
+            for worker in calls.workers:
+                await worker.rejoined()
+
+
+async def until_answered(flow: Traffic, count: int) -> None:
+    """Wait until so many more commands have been answered."""
+    before = answered(flow)
+    await eventually(lambda: answered(flow) >= before + count, "commands are answered")
+
+
+def answered(flow: Traffic) -> int:
+    """Return how many commands have been answered."""
+    return len(flow.timeline.timings) - len(flow.timeline.outstanding)
 
 
 async def test_a_replica_takes_over_when_a_primary_of_a_redis_cluster_dies(
@@ -161,13 +266,13 @@ async def test_a_replica_takes_over_when_a_primary_of_a_redis_cluster_dies(
     """Commands are held until it has; calls of the other primaries wait no longer than that."""
     async with installation(services, redis_url=shards.url, **DURABLE) as calls:
         await start_workers(calls)
-        async with traffic(calls) as load:
-            key = calls.names.call_prefix + next(iter(load.published))
+        async with judged(calls) as flow:
+            key = calls.names.call_prefix + next(iter(flow.load.published))
             slot, former = shards.slot(key), shards.primary_of(key)
             await asyncio.to_thread(former.kill)
-            await meanwhile(load, shards.wait_taken_over, former, slot)
+            await meanwhile(flow.load, shards.wait_taken_over, former, slot)
             await asyncio.to_thread(former.start)
-            await meanwhile(load, shards.wait_whole)
+            await meanwhile(flow.load, shards.wait_whole)
         assert held(calls.workers)
 
 
@@ -177,8 +282,22 @@ async def test_slots_of_a_redis_cluster_move_while_their_calls_go_on(
     """A call whose hash is on its way from one primary to another goes on where it went."""
     async with installation(services, redis_url=shards.url, **DURABLE) as calls:
         await start_workers(calls)
-        async with traffic(calls) as load:
+        async with judged(calls) as flow:
             for _ in range(5):
-                latest = next(reversed(load.published))
+                latest = next(reversed(flow.load.published))
+                sent_on, moved = redirected(shards, "ASK"), redirected(shards, "MOVED")
                 with shards.moving(shards.slot(calls.names.call_prefix + latest)):
-                    await asyncio.sleep(PAUSE_SECONDS)
+                    await eventually(
+                        lambda: redirected(shards, "ASK") > sent_on,  # noqa: B023 - called in this turn
+                        "a worker is sent on to where the call went",
+                    )
+                await eventually(
+                    lambda: redirected(shards, "MOVED") > moved,  # noqa: B023 - called in this turn
+                    "a worker is told that the slot has moved",
+                )
+
+
+def redirected(shards: RedisCluster, how: str) -> int:
+    """Return how often clients of a Redis Cluster were redirected, with ASK or with MOVED."""
+    texts = [asked(node.port, "INFO", "errorstats").decode() for node in shards.nodes]
+    return sum(int(count) for text in texts for count in re.findall(rf"_{how}:count=(\d+)", text))

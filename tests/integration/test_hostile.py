@@ -3,7 +3,6 @@
 import json
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -13,6 +12,7 @@ from deploy.local import Services, rabbitmq_server
 from schemas.wire import MAX_BODY_BYTES
 from tests.frames import Closed, properties, raw_producer, short_string, table
 from tests.harness import Installation, eventually, installation
+from tests.listening import asked, journal
 
 LARGEST = 16 * 1024 * 1024
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
@@ -53,21 +53,6 @@ ODD: list[bytes] = [
     properties({"message_id": short_string(b"a\x00b"), "reply_to": short_string(b"a\x00b")}),
     properties({"priority": b"\xff"}),
 ]
-
-
-@asynccontextmanager
-async def asked(calls: Installation) -> AsyncIterator[tuple[str, list[AbstractIncomingMessage]]]:
-    """Yield the name of a queue of the producer's own, and what arrives in it."""
-    channel = await calls.connection.channel()
-    queue = await channel.declare_queue(exclusive=True)
-    arrived: list[AbstractIncomingMessage] = []
-
-    async def keep(message: AbstractIncomingMessage) -> None:
-        arrived.append(message)
-
-    await queue.consume(keep, no_ack=True)
-    yield queue.name, arrived
-    await channel.close()
 
 
 async def test_a_command_whose_properties_cannot_be_decoded_gets_a_400_and_stops_nobody(
@@ -271,6 +256,12 @@ async def test_replies_go_where_they_may_and_nowhere_else(services: Services) ->
         assert neighbour.dead == []
         assert len(calls.dead) == len(forbidden)
         assert len(calls.events) == len(forbidden) + 2
+        for each in (calls, neighbour):
+            # The last event was published when all replies had been.
+            entries = await journal(each, until=each.events[-1].message_id)
+            assert [entry.message_id for entry in entries] == [
+                event.message_id for event in each.events
+            ]
         assert calls.complaints() == neighbour.complaints() == []
 
 

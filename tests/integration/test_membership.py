@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-import pytest
-
-from deploy.local import Services
-from tests.harness import Installation, Worker, installation
+from tests.harness import Installation, Worker
 from worker.membership import ranking
+from worker.settings import Settings
 
-PARTITIONS = 64
+PARTITIONS = Settings.from_environment({}).partitions
 
 #: The promise: seconds from a worker's joining or leaving until the partitions are shared anew.
 SHARED_SECONDS = 2.0
@@ -117,13 +115,6 @@ async def recording(calls: Installation, seconds: float = 90) -> AsyncIterator[l
     yield made
     await channel.declare_queue(stop, exclusive=True)
     made.append(Recording(await task))
-
-
-@pytest.fixture
-async def wide(services: Services) -> AsyncIterator[Installation]:
-    """An installation with the default number of partitions, and no worker yet."""
-    async with installation(services, partitions=PARTITIONS) as made:
-        yield made
 
 
 async def test_workers_share_the_partitions_within_two_seconds_and_leave_no_gap(

@@ -3,12 +3,11 @@
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator
 
 import pytest
 
-from deploy.local import Services
-from tests.harness import Installation, Published, Seen, eventually, installation
+from tests.harness import Installation, eventually
+from tests.messages import Published, Seen
 
 #: A conversation, and what the state table says to each command, published without waiting.
 CONVERSATION = (
@@ -89,13 +88,6 @@ async def publish_calls(
         for _ in range(at_once):
             tasks.create_task(publish())
     return published
-
-
-@pytest.fixture
-async def wide(services: Services) -> AsyncIterator[Installation]:
-    """An installation with the default number of partitions, and no worker yet."""
-    async with installation(services, partitions=64) as made:
-        yield made
 
 
 @pytest.mark.parametrize("workers", [2, 4])

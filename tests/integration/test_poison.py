@@ -8,7 +8,8 @@ from yarl import URL
 
 from deploy.local import Services
 from tests.chaos.proxy import Proxy
-from tests.harness import Installation, Published, Worker, eventually, installation
+from tests.harness import Installation, Worker, eventually, installation
+from tests.messages import Published
 from tests.saboteur import POISON
 from worker.errors import StoreUnavailable
 from worker.store import Suspects, close, connect

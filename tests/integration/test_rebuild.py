@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from deploy.local import Services
-from tests.harness import Installation, Seen, Worker, eventually, installation
+from tests.harness import Installation, Worker, eventually, installation
 from tests.integration.test_cli import callctl
 from tests.integration.test_order import all_answered, check, publish_calls
+from tests.messages import Seen
 from worker import rebuild as rebuilding
 from worker.broker.outbox import Outbox, Outgoing
 from worker.rebuild import Report, rebuild
@@ -56,15 +57,6 @@ async def until_noticed(*workers: Worker) -> None:
     """Wait until all of some workers have noticed."""
     for worker in workers:
         await eventually(lambda worker=worker: noticed(worker), "the worker notices")  # type: ignore[misc]  # mypy has no type for a lambda's default
-
-
-async def rejoined(worker: Worker, times: int = 2) -> None:
-    """Wait until a worker has joined so many times."""
-    await eventually(
-        lambda: sum(line["event"] == "worker joined" for line in worker.lines()) >= times,
-        f"the worker joins again: {worker.log.read_text()[-2000:]}",
-        seconds=40,
-    )
 
 
 async def say_everything(calls: Installation) -> None:
@@ -136,7 +128,7 @@ async def test_redis_wiped_in_mid_run_costs_no_command_and_no_order(services: Se
             assert report.calls > 0
             assert report.new_epoch
             for worker in calls.workers:
-                await rejoined(worker, 1 + wipes)
+                await worker.rejoined(1 + wipes)
         over.set()
         published = await publishing
         await all_answered(calls, published)

@@ -13,7 +13,6 @@ from tests.integration.test_rebuild import (
     CALL,
     empty_redis,
     noticed,
-    rejoined,
     restored,
     until_noticed,
 )
@@ -109,7 +108,7 @@ async def test_a_rebuild_from_a_journal_that_was_made_anew_is_believed(calls: In
     for number in range(3):
         await calls.ask(f"call-{number}", "call", **CALL)
     await restored(calls, accept_loss=True)
-    await rejoined(calls.workers[0])
+    await calls.workers[0].rejoined()
     channel = await calls.connection.channel()
     await channel.queue_delete(calls.names.journal)
     await establish(calls.connection, topology(calls.names, calls.settings.partitions))
@@ -118,7 +117,7 @@ async def test_a_rebuild_from_a_journal_that_was_made_anew_is_believed(calls: In
     await until_noticed(*calls.workers)
     report = await restored(calls)
     assert (report.calls, report.new_epoch) == (1, True)
-    await rejoined(calls.workers[0], 3)
+    await calls.workers[0].rejoined(3)
     assert (await calls.ask("later", "hold")).sequence == 2
 
 

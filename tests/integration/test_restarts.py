@@ -2,32 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from random import Random
 
 import pytest
 
 from deploy.local import Services
-from tests.chaos.checker import check
-from tests.chaos.traffic import Traffic
+from tests.chaos.traffic import judged
 from tests.harness import Installation, eventually, installation
-
-#: Commands per second.
-RATE = 100.0
-
-
-@asynccontextmanager
-async def traffic(calls: Installation) -> AsyncIterator[None]:
-    """Let commands flow, from a second before; afterwards judge every call by the contract."""
-    flow = Traffic(calls, Random(7), RATE)  # noqa: S311 - repeatable, not secret
-    async with flow.flowing():
-        await asyncio.sleep(1)
-        yield
-    verdict = check(await flow.history())
-    assert verdict.violations == ()
-    assert verdict.outcomes == verdict.commands > 0
-    for worker in calls.workers:
-        assert worker.process.returncode is None, worker.log.read_text()[-3000:]
 
 
 @pytest.fixture
@@ -42,7 +22,7 @@ async def test_redis_restarted_under_traffic_costs_no_command(calls: Installatio
     """Stopped for longer than commands are held, then started again."""
     redis = calls.services.redis
     assert redis is not None, "Redis has to be one that the tests may restart"
-    async with traffic(calls):
+    async with judged(calls):
         await asyncio.to_thread(redis.stop)
         await asyncio.sleep(3)
         await asyncio.to_thread(redis.start)
@@ -52,7 +32,7 @@ async def test_redis_killed_under_traffic_costs_no_command(calls: Installation) 
     """With appendfsync always, what Redis has confirmed it still has after a crash."""
     redis = calls.services.redis
     assert redis is not None, "Redis has to be one that the tests may kill"
-    async with traffic(calls):
+    async with judged(calls):
         for _ in range(3):
             await asyncio.to_thread(redis.kill)
             await asyncio.to_thread(redis.start)
@@ -66,7 +46,7 @@ async def test_rabbitmq_restarted_under_traffic_costs_no_command(
     """Stopped cleanly, or killed: confirmed commands and events are still there."""
     rabbitmq = calls.services.rabbitmq
     assert rabbitmq is not None, "RabbitMQ has to be one that the tests may restart"
-    async with traffic(calls):
+    async with judged(calls):
         await asyncio.to_thread(getattr(rabbitmq, how))
         await asyncio.to_thread(rabbitmq.start)
 

@@ -3,7 +3,7 @@
 from aio_pika import connect
 from aio_pika.abc import AbstractIncomingMessage
 
-from tests.harness import Installation, Worker, eventually
+from tests.harness import Installation, eventually
 from worker.broker.connection import close, open_channel
 from worker.broker.connection import connect as connect_plainly
 from worker.broker.topology import Queue, topology
@@ -86,15 +86,6 @@ async def test_a_deleted_partition_is_declared_again(empty: Installation) -> Non
     for queue in partitions_of(empty):
         await queue.delete(channel)
     await eventually(lambda: worker.logged("session lost"), "the worker notices")
-    await rejoined(worker)
+    await worker.rejoined()
     await close(connection)
     assert (await empty.ask("123XYZ", "call", **CALL)).content["status"] == 200
-
-
-async def rejoined(worker: Worker) -> None:
-    """Wait until a worker has joined for a second time."""
-
-    def times() -> int:
-        return sum(line["event"] == "worker joined" for line in worker.lines())
-
-    await eventually(lambda: times() == 2, "it joins again")

@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
+from tests import alarms
 from tests.chaos.target import Target, fault
 from worker.broker.connection import broker_errors, close, connect, open_channel
 from worker.broker.topology import topology
 
 _COMPONENT: Final = "RabbitMQ"
-
-#: RabbitMQ's own default since 4.0.
-_WATERMARK: Final = "0.6"
 
 
 @fault(_COMPONENT, "restarted")
@@ -37,15 +35,8 @@ async def killed(target: Target) -> AsyncIterator[None]:
 @fault(_COMPONENT, "memory alarm for 5 s", lasting=5)
 async def memory_alarm(target: Target) -> AsyncIterator[None]:
     """Publishers are blocked, the workers' too."""
-    await _set_watermark(target, "0.00001")
-    try:
+    async with alarms.memory_alarm(target.rabbitmq):
         yield
-    finally:
-        await _set_watermark(target, _WATERMARK)
-
-
-async def _set_watermark(target: Target, fraction: str) -> None:
-    await asyncio.to_thread(target.rabbitmq.ctl, "set_vm_memory_high_watermark", fraction)
 
 
 @fault(_COMPONENT, "one connection half open", lasting=11, felt_from="fault")

@@ -1,0 +1,56 @@
+"""Commands as their producer remembers them, and events as a subscriber gets them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from aio_pika.abc import AbstractIncomingMessage
+
+
+class NoMessageId(str):
+    """A ``message_id`` that is not sent; aiormq makes one up for a message without any."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        """Pass for one."""
+        return True
+
+
+@dataclass
+class Published:
+    """A command as its producer remembers it."""
+
+    request_id: str
+    message_id: str
+    body: dict[str, Any]
+    at: float
+
+
+@dataclass
+class Seen:
+    """An event as a subscriber got it."""
+
+    body: dict[str, Any]
+    headers: dict[str, Any]
+    kind: str
+    routing_key: str
+    message_id: str
+    correlation_id: str | None
+    at: float
+    raw: AbstractIncomingMessage
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The body without its envelope."""
+        content: dict[str, Any] = self.body.get("content", self.body)
+        return content
+
+    @property
+    def request_id(self) -> str:
+        """The call."""
+        return str(self.headers["request_id"])
+
+    @property
+    def sequence(self) -> int:
+        """Its place among the call's events."""
+        return int(self.headers["sequence"])
