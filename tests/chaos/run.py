@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
@@ -181,13 +181,13 @@ class _Run:
     async def _versions(self) -> dict[str, str]:
         services = self._installation.services
         connection = await broker.connect(services.amqp_url, "chaos")
-        properties: Any = connection.transport.connection.server_properties  # type: ignore[union-attr]
+        version = broker.broker_version(connection)
         await broker.close(connection)
         async with Redis.from_url(services.redis_url) as redis:
             info = await redis.info("server")
         name = "Valkey" if "valkey_version" in info else "Redis"
         return {
-            "RabbitMQ": str(properties["version"]),
+            "RabbitMQ": version,
             name: str(info.get("valkey_version") or info["redis_version"]),
         }
 

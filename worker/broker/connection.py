@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import aio_pika
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError
-from aiormq import Channel
+from aiormq import Channel, Connection
 from yarl import URL
 
 from worker.broker.decoding import tolerate_undecodable_properties
@@ -28,6 +28,7 @@ from worker.errors import BrokerUnavailable, ConfigurationError
 __all__ = [
     "Channel",
     "broker_errors",
+    "broker_version",
     "close",
     "connect",
     "is_blocked",
@@ -143,6 +144,18 @@ async def open_channel(
             # Its number is taken: the closing of its last channel has not been answered in time.
             raise BrokerUnavailable(f"RabbitMQ: {error}") from error
         return cast("Channel", await channel.get_underlay_channel())
+
+
+def broker_version(connection: AbstractConnection) -> str:
+    """Return the version that a broker gave when the connection was opened.
+
+    Raises:
+        BrokerUnavailable: The connection is gone.
+    """
+    if connection.transport is None:
+        raise BrokerUnavailable("RabbitMQ: connection lost")
+    properties = cast("Connection", connection.transport.connection).server_properties
+    return str(properties["version"])
 
 
 async def is_blocked(connection: AbstractConnection) -> bool:

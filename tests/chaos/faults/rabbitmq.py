@@ -6,10 +6,15 @@ from typing import Final
 
 from tests import alarms
 from tests.chaos.target import Target, fault
-from worker.broker.connection import broker_errors, close, connect, open_channel
+from worker.broker.connection import broker_errors, broker_version, close, connect, open_channel
 from worker.broker.topology import topology
 
 _COMPONENT: Final = "RabbitMQ"
+
+#: RabbitMQ before 4.0 takes a moment to tell its channels that a queue is gone. One that is
+#: declared within it keeps their consumers, and never delivers; so an operator has to wait, in
+#: seconds.
+GAP_SECONDS: Final = 0.5
 
 
 @fault(_COMPONENT, "restarted")
@@ -61,6 +66,8 @@ async def partition_redeclared(target: Target) -> AsyncIterator[None]:
         channel = await open_channel(connection)
         async with broker_errors("declaring a queue anew"):
             await queue.delete(channel)
+            if broker_version(connection).startswith("3."):
+                await asyncio.sleep(GAP_SECONDS)
             await queue.declare(channel)
             await binding.declare(channel)
     finally:
