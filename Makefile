@@ -13,8 +13,9 @@ VERSIONS ?= bookworm forky valkey
 DOCKER_TESTS := $(addprefix tests/integration/test_, $(addsuffix .py, \
 	order one_outcome restarts faults service membership watchdog backpressure)) tests/local/test_provide.py
 
-VERSION_TESTS ?= tests/local/test_versions.py \
-	$(addprefix tests/integration/test_, order.py restarts.py store.py topology.py)
+VERSION_TESTS ?= tests/local/test_versions.py tests/chaos \
+	$(addprefix tests/integration/test_, $(addsuffix .py, order one_outcome restarts clusters \
+	store topology watchdog backpressure dead_letters dead_letters_acted_on rebuild))
 
 UV_VERSION := 0.13.9
 COMPILE := $(PY) -m uv pip compile -q pyproject.toml --universal --python-version 3.11 \
