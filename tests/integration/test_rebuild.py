@@ -92,7 +92,7 @@ async def test_an_emptied_redis_is_restored_to_what_it_was(calls: Installation) 
 
     report = await restored(calls)
     assert await contents(calls) == before
-    assert (report.calls, report.records, report.unreadable) == (3, 12, 0)
+    assert (report.calls, report.records, report.unreadable) == (3, 14, 0)
     assert report.new_epoch
 
     again = await restored(calls)
@@ -254,7 +254,9 @@ async def test_what_is_not_kept_any_more_is_not_restored(services: Services) -> 
         assert await calls.redis.exists(over) == 0
         await empty_redis(calls)
         report = await restored(calls)
-        assert (report.calls, report.expired) == (1, 2)
+        # Where the journal's answer is cut, what begins a call may be restored before its end is
+        # read, and goes again then.
+        assert (report.calls, report.expired) in {(1, 2), (2, 1)}
         assert await calls.redis.exists(over) == 0
         assert 500 < await calls.redis.ttl(live) < 598
 

@@ -40,7 +40,7 @@ if newer then
   redis.call('HSET', KEYS[1], unpack(ARGV, 8, last))
 end
 for i = last + 1, #ARGV, 3 do
-  -- Commands without a message_id share a record, which is the latest one's.
+  -- Of two records of one name, of calls of one name, the later one counts.
   local set = tonumber(ARGV[i]) > sequence and 'HSET' or 'HSETNX'
   added = added + redis.call(set, KEYS[1], ARGV[i + 1], ARGV[i + 2])
 end
