@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from worker.broker.topology import Arguments, Binding, Exchange, Queue, topology, topology_of
 from worker.names import Names, is_ours
-from worker.settings import Settings
+from worker.settings import PREFIX, Settings
 
 #: What may stand in CALL_CONTROL_NAMESPACE.
 NAMESPACE = r"[A-Za-z0-9_\-]{0,64}"
@@ -162,7 +162,9 @@ def test_no_request_id_leads_to_another_key(one: str, other: str, calls: tuple[s
 
 def test_the_journal_is_as_large_as_the_settings_say() -> None:
     """All that installations differ in comes from their settings."""
-    made = topology_of(Settings(namespace="blue", partitions=4, journal_bytes=2 * 1024**3))
+    given = {"NAMESPACE": "blue", "PARTITIONS": "4", "JOURNAL_BYTES": str(2 * 1024**3)}
+    settings = Settings.from_environment({PREFIX + name: value for name, value in given.items()})
+    made = topology_of(settings)
     (journal,) = (queue for queue in made.queues if queue.name == Names("blue").journal)
     assert journal.arguments["x-max-length-bytes"] == 2 * 1024**3
     assert made == topology(Names("blue"), 4, journal_bytes=2 * 1024**3)
