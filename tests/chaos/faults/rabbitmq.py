@@ -6,6 +6,7 @@ from typing import Final
 
 from tests import alarms
 from tests.chaos.target import Target, fault
+from tests.harness import eventually
 from worker.broker.connection import broker_errors, broker_version, close, connect, open_channel
 from worker.broker.topology import topology
 
@@ -47,12 +48,21 @@ async def memory_alarm(target: Target) -> AsyncIterator[None]:
 @fault(_COMPONENT, "one connection half open", lasting=11, felt_from="fault")
 async def half_open(target: Target) -> AsyncIterator[None]:
     """Nothing passes on it any more, and nobody is told."""
+    # Another fault may have cut them all.
+    await eventually(lambda: bool(target.amqp_proxy.links), "a worker is connected")
     link = target.random.choice(target.amqp_proxy.links)
     async with target.amqp_proxy.half_open(link):
         yield
 
 
-@fault(_COMPONENT, "a partition's queue deleted and declared anew", felt_from="fault", mixes=False)
+@fault(
+    _COMPONENT,
+    "a partition's queue deleted and declared anew",
+    # Until there are commands in it that wait.
+    lasting=2,
+    felt_from="fault",
+    mixes=False,
+)
 async def partition_redeclared(target: Target) -> AsyncIterator[None]:
     """While nobody publishes, since what is in a queue goes with it; no worker is told."""
     installation = target.installation
