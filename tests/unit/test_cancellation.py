@@ -5,10 +5,13 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from worker.broker.connection import broker_errors
-from worker.errors import BrokerUnavailable
+from worker.errors import BrokerUnavailable, StoreUnavailable
 from worker.store.errors import translated_errors
+
+Act = Callable[[], Coroutine[None, None, None]]
 
 
 async def swallow() -> None:
@@ -17,26 +20,48 @@ async def swallow() -> None:
         await asyncio.sleep(60)
 
 
-async def at_redis() -> None:
-    """Work until cancelled."""
+async def fail() -> None:
+    """Do as aiormq does when a connection is lost just then."""
+    await swallow()
+    raise ConnectionError("lost")
+
+
+async def fail_in_redis() -> None:
+    """Do as redis-py does when a connection is lost just then."""
+    await swallow()
+    raise RedisConnectionError("lost")
+
+
+async def at_redis(act: Act) -> None:
+    """Work until cancelled, and go on after a failure."""
     while True:
-        with translated_errors():
-            await swallow()
+        with suppress(StoreUnavailable), translated_errors():
+            await act()
 
 
-async def at_rabbitmq() -> None:
-    """Work until cancelled."""
+async def at_rabbitmq(act: Act) -> None:
+    """Work until cancelled, and go on after a failure."""
     while True:
-        async with broker_errors("testing"):
-            await swallow()
+        with suppress(BrokerUnavailable):
+            async with broker_errors("testing"):
+                await act()
 
 
-@pytest.mark.parametrize("work", [at_redis, at_rabbitmq])
+@pytest.mark.parametrize(
+    ("work", "act"),
+    [
+        (at_redis, swallow),
+        (at_redis, fail),
+        (at_redis, fail_in_redis),
+        (at_rabbitmq, swallow),
+        (at_rabbitmq, fail),
+    ],
+)
 async def test_a_swallowed_cancellation_ends_the_task(
-    work: Callable[[], Coroutine[None, None, None]],
+    work: Callable[[Act], Coroutine[None, None, None]], act: Act
 ) -> None:
-    """Else a session whose connection is lost would wait for its pipeline for ever."""
-    task = asyncio.create_task(work())
+    """Else a session whose connection is lost would wait for its tasks for ever."""
+    task = asyncio.create_task(work(act))
     await asyncio.sleep(0)
     task.cancel()
     done, _ = await asyncio.wait([task], timeout=5)

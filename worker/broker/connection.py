@@ -197,22 +197,23 @@ async def broker_errors(doing: str, seconds: float = OPERATION_SECONDS) -> Async
     """Bound what is done in time, and raise ``BrokerUnavailable`` for whatever fails it.
 
     Refused publishes (``DeliveryError``) pass: the connection is well, and the caller can do more
-    about them. A connection found half open cancels whoever waits on it; that is told apart from
-    a cancellation of the task by the task's own count.
+    about them. A connection found half open cancels whoever waits on it, and one that fails turns
+    a cancellation into its own error; the task's own count tells which it was.
     """
     try:
         async with asyncio.timeout(seconds):
             yield
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
+        raise_if_cancelled()
         raise BrokerUnavailable(f"RabbitMQ: connection lost while {doing}") from error
     except DeliveryError:
+        raise_if_cancelled()
         raise
     except TimeoutError as error:
+        raise_if_cancelled()
         raise BrokerUnavailable(f"RabbitMQ: no answer in {seconds:g} s while {doing}") from error
     except CONNECTION_EXCEPTIONS as error:
+        raise_if_cancelled()
         text = str(error) or type(error).__name__
         raise BrokerUnavailable(f"RabbitMQ: {text} (while {doing})") from error
     raise_if_cancelled()

@@ -19,5 +19,6 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except (RedisError, RedisClusterException, OSError) as error:
+        raise_if_cancelled()
         raise StoreUnavailable(f"Redis: {error or type(error).__name__}") from error
     raise_if_cancelled()
