@@ -161,7 +161,7 @@ def asked(port: int, *command: str | bytes | int, password: str | None = None) -
 
 
 def wait_agreed(condition: Callable[[], bool], what: str, server: RedisProcess) -> None:
-    """Wait until servers agree; one that does not answer yet does not agree.
+    """Wait until servers agree; those that do not answer, or contradict each other, do not yet.
 
     Raises:
         ServerFailedError: they do not; says ``what``, with the end of the server's log.
@@ -170,7 +170,7 @@ def wait_agreed(condition: Callable[[], bool], what: str, server: RedisProcess) 
     def holds() -> bool:
         try:
             return condition()
-        except redis.RedisError:
+        except (redis.RedisError, ServerFailedError):
             return False
 
     if not wait_until(holds, _AGREEMENT_TIMEOUT):

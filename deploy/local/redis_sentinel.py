@@ -15,8 +15,8 @@ _SENTINELS = 3
 _QUORUM = 2
 
 #: Silence after which a Sentinel takes a server for dead, and time between two attempts at a
-#: failover, in milliseconds.
-_DOWN_AFTER_MS = 1_000
+#: failover, in milliseconds. On a machine that all servers share, silence of a second is common.
+_DOWN_AFTER_MS = 3_000
 _FAILOVER_MS = 3_000
 
 

@@ -46,9 +46,9 @@ def brokers() -> Iterator[RabbitMQCluster]:
         yield cluster
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def sentinel() -> Iterator[RedisSentinel]:
-    """A Redis primary with two replicas, watched by Sentinels."""
+    """A Redis primary with two replicas, watched by Sentinels: new ones, after any failover."""
     with redis_sentinel(replicas=2) as servers:
         yield servers
 
