@@ -14,8 +14,8 @@ SLOTS = 16_384
 
 _PRIMARIES = 3
 
-#: Silence after which a node is taken for dead, in milliseconds.
-_NODE_TIMEOUT_MS = 1_000
+#: Silence after which a node is taken for dead, in milliseconds; a second is common here.
+_NODE_TIMEOUT_MS = 2_000
 
 #: Keys that are moved at a time, and times that a slot is looked through.
 _KEYS = 100

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     STATE = "final state is not what the events lead to"
     CRASH = "worker that ended by itself"
     STALL = "no recovery in time"
+    CUT_SHORT = "run that ended early"
 
 
 @dataclass(frozen=True, slots=True)

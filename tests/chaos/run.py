@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from deploy.local import Services
 from tests.chaos.checker import Kind, Violation, check
@@ -66,7 +69,7 @@ class Plan:
     seed: int
     directory: Path
     workers: int = 3
-    rate: float = 220.0
+    rate: float = 240.0
     partitions: int = 64
 
 
@@ -99,19 +102,29 @@ class _Run:
         shutil.rmtree(logs, ignore_errors=True)
         logs.mkdir(parents=True)
         all_rounds: list[Round] = []
+        cut_short: list[Violation] = []
         async with self._target(logs) as target:
             async with self._traffic.flowing():
                 began = time.monotonic()
                 undisturbed = await self._undisturbed()
                 until = began + self._plan.seconds
-                async for each in rounds(self._plan.faults, target, self._timeline, until):
-                    all_rounds.append(each)
-                    told(each)
+                try:
+                    async for each in rounds(self._plan.faults, target, self._timeline, until):
+                        all_rounds.append(each)
+                        told(each)
+                except Exception as error:  # noqa: BLE001 - what was seen until then is judged
+                    detail = "".join(traceback.format_exception(error))
+                    cut_short.append(Violation(Kind.CUT_SHORT, "fault", detail))
             seconds = time.monotonic() - began
             history = await self._traffic.history()
         verdict = check(history)
         verdict = replace(
-            verdict, violations=(*self._violations(all_rounds, target.fleet), *verdict.violations)
+            verdict,
+            violations=(
+                *cut_short,
+                *self._violations(all_rounds, target.fleet),
+                *verdict.violations,
+            ),
         )
         return Report(
             seed=self._plan.seed,
@@ -150,7 +163,8 @@ class _Run:
             logs,
             self._random,
         )
-        admin = Redis.from_url(services.redis_url)
+        # Its connection does not outlive the faults.
+        admin = Redis.from_url(services.redis_url, retry=Retry(NoBackoff(), 1))
         try:
             await fleet.start(self._plan.workers)
             yield Target(

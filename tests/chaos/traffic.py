@@ -15,7 +15,7 @@ from tests.harness import Installation
 from worker.store import CallStore, close, connect
 
 #: Commands per second of judged traffic: few enough that no backlog hides what a fault costs.
-_RATE: Final = 100.0
+_RATE: Final = 200.0
 
 #: Seconds of judged traffic before and after what is done meanwhile.
 _PAUSE_SECONDS: Final = 1.0
