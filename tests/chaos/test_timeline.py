@@ -1,6 +1,7 @@
 """The figures of a report: latency and recovery, on times made up here."""
 
 import math
+from operator import attrgetter
 
 import pytest
 
@@ -14,6 +15,7 @@ def timeline(*timings: tuple[float, float]) -> Timeline:
     """Return a timeline of commands, each with when it was wanted and when it was answered."""
     made = Timeline()
     made.timings = [Timing(wanted, answered) for wanted, answered in timings]
+    made.answers = sorted(made.timings, key=attrgetter("answered_at"))
     return made
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 #: Commands have to be answered in normal time for so long before a fault counts as overcome.
@@ -66,6 +68,8 @@ class Timeline:
     def __init__(self) -> None:
         self.timings: list[Timing] = []
         self.outstanding: dict[str, Timing] = {}
+        #: Those that have been answered, in the order of their answers.
+        self.answers: list[Timing] = []
         self._normal_seconds = _LEAST_NORMAL_SECONDS
         self._last_late = float("-inf")
 
@@ -85,6 +89,7 @@ class Timeline:
         timing = self.outstanding.pop(message, None)
         if timing is not None:
             timing.answered_at = time.monotonic()
+            self.answers.append(timing)
             if timing.latency > self._normal_seconds:
                 self._last_late = max(self._last_late, timing.wanted_at)
 
@@ -127,13 +132,13 @@ class Timeline:
             since: When the fault was, or its healing.
             until: When all was calm again.
         """
-        felt = [
-            timing.answered_at
-            for timing in self.timings
-            if since < timing.answered_at <= until
-            and (timing.wanted_at <= since or timing.latency > self._normal_seconds)
-        ]
-        return max(felt, default=since) - since
+        # Looking at all there ever were would take as long as what is measured.
+        at = attrgetter("answered_at")
+        first, end = (bisect_right(self.answers, time, key=at) for time in (since, until))
+        for timing in reversed(self.answers[first:end]):
+            if timing.wanted_at <= since or timing.latency > self._normal_seconds:
+                return timing.answered_at - since
+        return 0.0
 
     def between(self, since: float, until: float) -> list[Timing]:
         """Return the commands that were wanted and answered in a span of time."""

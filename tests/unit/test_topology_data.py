@@ -67,6 +67,7 @@ def test_every_event_goes_into_the_journal() -> None:
     assert journal.arguments["x-queue-type"] == "stream"
     assert journal.arguments["x-max-age"] == "7D"
     assert journal.arguments["x-max-length-bytes"] == 8 * 1024**3
+    assert journal.arguments["x-stream-max-segment-size-bytes"] == 16 * 1024**2
 
 
 def test_dead_letters_are_kept() -> None:

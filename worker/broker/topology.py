@@ -37,6 +37,10 @@ DISCONNECTED_TIMEOUT_MS: Final = 5_000
 #: How long the journal keeps an event.
 JOURNAL_AGE: Final = "7D"
 
+#: The size of one of the journal's files, in bytes. A RabbitMQ that starts confirms no event before
+#: it has read through the last of them; at the default of 500 MB that took 20 s with 200 MB in it.
+JOURNAL_SEGMENT_BYTES: Final = 16 * 1024 * 1024
+
 #: The plugin that each type of the command exchange comes with; RabbitMQ 4.3 has x-modulus-hash
 #: built in.
 _PLUGINS: Final = {
@@ -152,6 +156,7 @@ def topology(
                     "x-queue-type": "stream",
                     "x-max-age": JOURNAL_AGE,
                     "x-max-length-bytes": journal_bytes,
+                    "x-stream-max-segment-size-bytes": JOURNAL_SEGMENT_BYTES,
                 },
             ),
             *(Queue(name, partition_arguments) for name in partition_queues),
