@@ -82,11 +82,13 @@ def strike_when(doomed: Doom) -> None:
 def _strike_while_publishing(doomed: Doom) -> None:
     step, publish = "after_publish_before_confirm", Outbox._publish_once  # noqa: SLF001 - sabotage
 
-    async def publish_struck(self: Outbox, messages: Sequence[Outgoing]) -> list[Outgoing]:
+    async def publish_struck(
+        self: Outbox, messages: Sequence[Outgoing], hold_seconds: float
+    ) -> list[Outgoing]:
         number = doomed(step) if messages else 0
         if not number:
-            return await publish(self, messages)
-        confirmed = asyncio.create_task(publish(self, messages))
+            return await publish(self, messages, hold_seconds)
+        confirmed = asyncio.create_task(publish(self, messages, hold_seconds))
         deadline = time.monotonic() + _MOST_SECONDS
         while not confirmed.done() and time.monotonic() < deadline:
             await asyncio.sleep(0)

@@ -138,8 +138,8 @@ class Settings(BaseModel):
     )
     confirm_seconds: PositiveFloat = Field(
         5.0,
-        description="how long RabbitMQ may take to confirm a batch of events, and then to give any"
-        " other answer",
+        description="how long RabbitMQ may take to confirm a batch of events, before they are"
+        " published again, ever less often; and then to give any other answer",
     )
     stall_seconds: PositiveFloat = Field(
         5.0, description="how long commands may wait in a partition of which none is delivered"

@@ -48,6 +48,7 @@ class Proxy:
         self._delay_seconds = 0.0
         self._drip: tuple[int, float] | None = None
         self._dooms: Callable[[bytes], bool] | None = None
+        self._filter: Callable[[bytes], bytes] | None = None
         #: How many replies have been dropped, each with its connection.
         self.replies_dropped = 0
 
@@ -130,6 +131,20 @@ class Proxy:
             finally:
                 self._dooms = None
 
+    @asynccontextmanager
+    async def filtering_replies(self, kept: Callable[[bytes], bytes]) -> AsyncIterator[None]:
+        """Pass on only part of what the server says.
+
+        Args:
+            kept: Returns what is passed on of some bytes from the server.
+        """
+        async with self._disturbed:
+            self._filter = kept
+            try:
+                yield
+            finally:
+                self._filter = None
+
     def _abort_all(self) -> None:
         for link in self.links:
             link.abort()
@@ -179,6 +194,8 @@ class Proxy:
                     self.replies_dropped += 1
                     link.abort()
                     return
+                if self._filter and not to_server:
+                    chunk = self._filter(chunk)
                 await asyncio.sleep(self._delay_seconds)
                 await self._pass_on(link, chunk, sink)
             await link.open.wait()

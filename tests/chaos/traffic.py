@@ -17,6 +17,9 @@ from worker.store import CallStore, close, connect
 #: Commands per second of judged traffic: few enough that no backlog hides what a fault costs.
 _RATE: Final = 200.0
 
+#: Violations that are shown.
+_MOST_SHOWN: Final = 20
+
 #: Seconds of judged traffic before and after what is done meanwhile.
 _PAUSE_SECONDS: Final = 1.0
 
@@ -79,7 +82,7 @@ async def judged(installation: Installation) -> AsyncIterator[Traffic]:
         yield traffic
         await asyncio.sleep(_PAUSE_SECONDS)
     verdict = check(await traffic.history())
-    assert verdict.violations == ()
+    assert not verdict.violations, "\n".join(map(str, verdict.violations[:_MOST_SHOWN]))
     assert verdict.outcomes == verdict.commands > 0
     for worker in installation.workers:
         assert worker.process.returncode is None, worker.log.read_text()[-3000:]

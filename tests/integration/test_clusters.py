@@ -166,7 +166,11 @@ async def test_the_node_that_leads_a_partition_is_killed(
 async def test_a_minority_is_cut_off_and_comes_back(
     spread: Installation, brokers: RabbitMQCluster
 ) -> None:
-    """The majority goes on without it; what the minority's worker had in hand comes back."""
+    """The majority goes on without it.
+
+    What the minority's worker had in hand comes back, and events whose confirms are lost with the
+    links between the nodes are published again.
+    """
     leaders = await led_by_all(spread, brokers)
     # Where clients connect is random: not on every node there is a worker that consumes.
     minority = next(node for node in brokers.nodes if connected(node, " consuming"))
@@ -177,7 +181,6 @@ async def test_a_minority_is_cut_off_and_comes_back(
         await meanwhile(flow.load, brokers.cut_off, minority)
         await until_busy(majority, orphaned)
         await meanwhile(flow.load, brokers.heal)
-    assert any(worker.logged("session lost") for worker in spread.workers)
 
 
 async def test_nodes_are_restarted_one_by_one(

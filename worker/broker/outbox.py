@@ -1,9 +1,10 @@
 """Publish events and dead letters, and wait until RabbitMQ has confirmed them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aio_pika.abc import AbstractConnection
@@ -21,8 +22,8 @@ from worker.errors import BrokerUnavailable
 
 _log: Final = structlog.get_logger(__name__)
 
-_Result = BaseException | None
-
+#: Seconds that a batch is held, at most, before it is published again on another channel.
+_MOST_HOLD_SECONDS: Final = 60.0
 
 #: Seconds that replies may take to be confirmed; they keep the acknowledgements waiting.
 _REPLY_SECONDS: Final = 5.0
@@ -48,23 +49,31 @@ class Outgoing:
     order: str
 
 
-class _Refused(BrokerUnavailable):
-    """Raised while RabbitMQ refuses some of a batch."""
+class _Incomplete(BrokerUnavailable):
+    """Raised while RabbitMQ refuses some of a batch, or does not confirm it."""
 
 
-def _raise_if_refused(messages: Sequence[Outgoing]) -> None:
+class _Unconfirmed(Exception):
+    """What became of a message that has not been confirmed in time."""
+
+
+def _raise_if_incomplete(messages: Sequence[Outgoing]) -> None:
     if messages:
-        raise _Refused(f"RabbitMQ refuses {len(messages)} events: is a queue bound to them full?")
+        raise _Incomplete(f"RabbitMQ has not taken {len(messages)} events")
 
 
-def _raise_if_lost(results: Sequence[object]) -> None:
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, DeliveryError):
-            raise _lost(result) from result
+def _raise_if_lost(failures: Iterable[BaseException]) -> None:
+    for error in failures:
+        if not isinstance(error, DeliveryError | _Unconfirmed):
+            text = f"RabbitMQ: {error or type(error).__name__} (while publishing)"
+            raise BrokerUnavailable(text) from error
 
 
-def _lost(error: BaseException) -> BrokerUnavailable:
-    return BrokerUnavailable(f"RabbitMQ: {error or type(error).__name__} (while publishing)")
+def _failure(publishing: "asyncio.Task[None]") -> BaseException | None:
+    if not publishing.done():
+        return _Unconfirmed()
+    # A connection found half open cancels whoever waits on it.
+    return asyncio.CancelledError() if publishing.cancelled() else publishing.exception()
 
 
 class Outbox:
@@ -72,15 +81,17 @@ class Outbox:
 
     A refused publish is one that a full queue bound to the events exchange does not take, or that
     no queue takes. It is tried again, with those behind it of the same call, until it is
-    confirmed: what has not been confirmed has not been said.
+    confirmed: what has not been confirmed has not been said. So is, ever less often, one that is
+    not confirmed: a node that was cut off for a moment may have lost it, or its confirm.
 
     Args:
         connection: A connection that only publishes: a broker short of memory blocks it, and must
             not stop the consuming with it.
         confirm_seconds: How long a batch may take to be confirmed before the broker is asked for
-            a sign of life. If it gives one, or blocks what publishes because it is short of
-            memory or disk, the batch is held: beginning anew would only have every command
-            delivered again, and RabbitMQ counts how often.
+            a sign of life. If it gives one, what is not confirmed is published again; while it
+            blocks what publishes because it is short of memory or disk, the batch is held. In
+            neither case is all begun anew, which would only have every command delivered again,
+            and RabbitMQ counts how often.
         unconfirmed: Told 1 while a batch is held, and 0 again.
     """
 
@@ -101,57 +112,81 @@ class Outbox:
             BrokerUnavailable: Part of it is not confirmed, and may have been published or not.
         """
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_Refused),
+            retry=retry_if_exception_type(_Incomplete),
             wait=wait_random_exponential(multiplier=0.1, max=2.0),
         )
         left = list(messages)
-        async for attempt in retrying:
-            with attempt:
-                left = await self._publish_once(left)
-                _raise_if_refused(left)
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    doublings = min(attempt.retry_state.attempt_number - 1, 10)
+                    hold_seconds = min(self._confirm_seconds * 2**doublings, _MOST_HOLD_SECONDS)
+                    left = await self._publish_once(left, hold_seconds)
+                    _raise_if_incomplete(left)
+        finally:
+            self._unconfirmed.set(0)
 
-    async def _publish_once(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
+    async def _publish_once(
+        self, messages: Sequence[Outgoing], hold_seconds: float
+    ) -> list[Outgoing]:
         """Publish messages, and return those to publish again."""
         if self._events is None:
             self._events = await open_channel(self._connection, confirms=True)
-        publishing = asyncio.gather(
-            *(_publish(self._events, message, mandatory=True) for message in messages),
-            return_exceptions=True,
-        )
+        tasks = [
+            asyncio.create_task(_publish(self._events, message, mandatory=True))
+            for message in messages
+        ]
+        publishing = asyncio.gather(*tasks, return_exceptions=True)
         try:
-            results = await self._confirmed(publishing)
+            await self._hold(publishing, hold_seconds)
+            results = [_failure(task) for task in tasks]
         finally:
             if publishing.cancel():
                 # Nobody will ask it what became of it.
                 publishing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        _raise_if_lost(results)
+        _raise_if_lost(result for result in results if result is not None)
+        if any(isinstance(result, _Unconfirmed) for result in results):
+            await self._leave_channel()
         again: list[Outgoing] = []
         broken: set[str] = set()
         for message, result in zip(messages, results, strict=True):
-            if isinstance(result, DeliveryError):
+            if result is not None:
                 broken.add(message.order)
+            if isinstance(result, DeliveryError):
                 _log.warning("event refused", exchange=message.exchange, why=str(result))
             if message.order in broken:
                 again.append(message)
         return again
 
-    async def _confirmed(self, publishing: "asyncio.Future[list[_Result]]") -> list[_Result]:
-        """Wait for the confirms of a batch for as long as the broker lives."""
-        try:
+    async def _hold(self, publishing: "asyncio.Future[Any]", seconds: float) -> None:
+        """Wait for the confirms of a batch for so long, and longer while the broker blocks.
+
+        Raises:
+            BrokerUnavailable: The broker does not live.
+        """
+        held = 0.0
+        await asyncio.wait({publishing}, timeout=self._confirm_seconds)
+        while not publishing.done():
+            if not await is_blocked(self._connection):
+                await self._sign_of_life()
+                held += self._confirm_seconds
+                self._unconfirmed.set(1)
+                _log.warning(
+                    "events not confirmed",
+                    seconds=held,
+                    why="has a queue bound to them lost its majority?",
+                )
+                if held >= seconds:
+                    return
             await asyncio.wait({publishing}, timeout=self._confirm_seconds)
-            while not publishing.done():
-                if not await is_blocked(self._connection):
-                    await self._sign_of_life()
-                    self._unconfirmed.set(1)
-                    _log.warning(
-                        "events not confirmed",
-                        seconds=self._confirm_seconds,
-                        why="has a queue bound to them lost its majority?",
-                    )
-                await asyncio.wait({publishing}, timeout=self._confirm_seconds)
-        finally:
-            self._unconfirmed.set(0)
-        return publishing.result()
+
+    async def _leave_channel(self) -> None:
+        """Publish on another channel from now on; this one may not answer any more."""
+        channel, self._events = self._events, None
+        if channel is not None:
+            with suppress(BrokerUnavailable):
+                async with broker_errors("closing a channel", self._confirm_seconds):
+                    await channel.close()
 
     async def _sign_of_life(self) -> None:
         """Ask for an answer on a channel of its own: the one that publishes may wait for a queue.
