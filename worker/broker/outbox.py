@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -146,7 +145,8 @@ class Outbox:
                 publishing.add_done_callback(lambda done: done.cancelled() or done.exception())
         _raise_if_lost(result for result in results if result is not None)
         if any(isinstance(result, _Unconfirmed) for result in results):
-            await self._leave_channel()
+            # Left open: one that waits for a queue would not answer.
+            self._events = None
         again: list[Outgoing] = []
         broken: set[str] = set()
         for message, result in zip(messages, results, strict=True):
@@ -179,14 +179,6 @@ class Outbox:
                 if held >= seconds:
                     return
             await asyncio.wait({publishing}, timeout=self._confirm_seconds)
-
-    async def _leave_channel(self) -> None:
-        """Publish on another channel from now on; this one may not answer any more."""
-        channel, self._events = self._events, None
-        if channel is not None:
-            with suppress(BrokerUnavailable):
-                async with broker_errors("closing a channel", self._confirm_seconds):
-                    await channel.close()
 
     async def _sign_of_life(self) -> None:
         """Ask for an answer on a channel of its own: the one that publishes may wait for a queue.
