@@ -14,7 +14,8 @@ SLOTS = 16_384
 
 _PRIMARIES = 3
 
-#: Silence after which a node is taken for dead, in milliseconds; a second is common here.
+#: Silence after which a node is taken for dead, in milliseconds; servers that share a small machine
+#: are often silent for a second.
 _NODE_TIMEOUT_MS = 2_000
 
 #: Keys that are moved at a time, and times that a slot is looked through.

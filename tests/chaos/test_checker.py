@@ -227,7 +227,7 @@ def test_a_planted_violation_is_caught_by_name(
 def test_every_kind_of_violation_is_planted_above() -> None:
     """But for those which no history shows: the run itself sees them."""
     planted: set[Kind] = set()
-    for mark in test_a_planted_violation_is_caught_by_name.pytestmark:  # type: ignore[attr-defined]
+    for mark in test_a_planted_violation_is_caught_by_name.pytestmark:  # type: ignore[attr-defined]  # pytest adds it
         for _, names in mark.args[1]:
             planted |= names
     assert planted == set(Kind) - {Kind.CRASH, Kind.STALL, Kind.CUT_SHORT}
