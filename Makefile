@@ -14,7 +14,7 @@ DOCKER_TESTS := $(addprefix tests/integration/test_, $(addsuffix .py, \
 	order one_outcome restarts faults service membership watchdog backpressure)) tests/local/test_provide.py
 
 VERSION_TESTS ?= tests/local/test_versions.py tests/chaos \
-	$(addprefix tests/integration/test_, $(addsuffix .py, order one_outcome restarts clusters \
+	$(addprefix tests/integration/test_, $(addsuffix .py, order one_outcome restarts clusters servers \
 	store topology watchdog backpressure dead_letters dead_letters_acted_on rebuild))
 
 UV_VERSION := 0.13.9

@@ -119,7 +119,7 @@ class Service:
         Raises:
             ConfigurationError: The settings and the services do not fit together.
         """
-        redis = connect(self._settings.redis_url.get_secret_value())
+        redis = connect(self._settings.redis_url.get_secret_value(), self._guard.servers)
         suspects = Suspects(redis, prefix=self._names.suspect_prefix, worker=self.name)
         try:
             async with health.serve(

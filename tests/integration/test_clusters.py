@@ -217,8 +217,8 @@ async def test_a_replica_that_lacks_the_last_calls_is_promoted(
     former, replicas = sentinel.primary, sentinel.replicas
     lagging = replicas if durability == "server" else replicas[:1]
     dying = [former, *(each for each in replicas if each not in lagging)]
-    # A worker that lets its partitions go meanwhile takes along what it knows of their calls.
-    settings = {"durability": durability, "hold_seconds": 60}
+    # Partitions are let go meanwhile, and are with workers afterwards that do not know their calls.
+    settings = {"durability": durability, "hold_seconds": 3}
     async with installation(services, redis_url=sentinel.url, **settings) as calls:
         await start_workers(calls)
         async with judged(calls) as flow:

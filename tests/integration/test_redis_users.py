@@ -152,7 +152,7 @@ async def test_a_worker_can_note_suspects_and_forget_them(worker: Redis) -> None
         "SUBSCRIBE events",
         "PUBLISH events x",
         "MONITOR",
-        "INFO",
+        "SLOWLOG GET",
         "REPLICAOF NO ONE",
         "SAVE",
         "SHUTDOWN NOSAVE",

@@ -139,7 +139,7 @@ class CallStore:
 
         Raises:
             StoreRegressed: Redis has lost calls.
-            Unavailable: Redis has been rebuilt: begin a new session.
+            Unavailable: Redis has been rebuilt, or is another server: begin a new session.
             StoreUnavailable: Redis did not answer, or not with all of it.
         """
         guard = self._guard
@@ -158,7 +158,7 @@ class CallStore:
                 pipeline.get(guard.key)
             answers = await pipeline.execute(raise_on_error=False)
         if guard is not None:
-            guard.check(_unless_error(answers.pop()))
+            guard.check(self._redis, _unless_error(answers.pop()))
         stored = {
             request_id: _stored(request_id, ids, answer)
             for (request_id, ids), answer in zip(asked.items(), answers, strict=True)
@@ -180,7 +180,7 @@ class CallStore:
 
         Raises:
             StoreRegressed: Redis has lost calls.
-            Unavailable: Redis has been rebuilt: begin a new session.
+            Unavailable: Redis has been rebuilt, or is another server: begin a new session.
             StoreUnavailable: Redis did not answer.
         """
         if self._guard is not None:

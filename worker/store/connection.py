@@ -10,6 +10,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from worker.errors import ConfigurationError
+from worker.store.servers import Servers
 
 RedisClient = Redis | RedisCluster
 
@@ -29,7 +30,7 @@ _SENTINEL_PORT: Final = 26379
 _REDIS_PORT: Final = 6379
 
 
-def connect(url: str) -> RedisClient:
+def connect(url: str, servers: Servers | None = None) -> RedisClient:
     """Return a client; the first command opens its connection.
 
     Retrying is left to the caller: redis-py's own default runs a script ten times again.
@@ -38,6 +39,7 @@ def connect(url: str) -> RedisClient:
         url: ``redis://`` or ``rediss://`` as in redis-py, ``redis+sentinel://host:port,…/name/db``
             (with ``?sentinel_username=…&sentinel_password=…``, percent-encoded, where the Sentinels
             know users) or ``redis+cluster://host:port,…``; ``rediss+…`` for TLS.
+        servers: Told of every server that a connection leads to.
 
     Raises:
         ConfigurationError: The URL is none of these.
@@ -59,13 +61,18 @@ def connect(url: str) -> RedisClient:
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
     }
+    greeting = {"redis_connect_func": servers.greet} if servers is not None else {}
     try:
         if kind == "sentinel":
-            return _behind_sentinel(parts, options | _tls(parts))
+            return _behind_sentinel(parts, options | _tls(parts), greeting)
         if kind == "cluster":
-            return _in_cluster(parts, options | _tls(parts))
+            return _in_cluster(parts, options | _tls(parts), greeting)
         pool = BlockingConnectionPool.from_url(
-            url, max_connections=_MAX_CONNECTIONS, timeout=SOCKET_TIMEOUT_SECONDS, **options
+            url,
+            max_connections=_MAX_CONNECTIONS,
+            timeout=SOCKET_TIMEOUT_SECONDS,
+            **options,
+            **greeting,
         )
     except ValueError as error:
         raise ConfigurationError(f"CALL_CONTROL_REDIS_URL: {error}") from None
@@ -132,18 +139,28 @@ def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
     return hosts
 
 
-def _behind_sentinel(parts: SplitResult, options: dict[str, Any]) -> RedisClient:
+def _behind_sentinel(
+    parts: SplitResult, options: dict[str, Any], greeting: dict[str, Any]
+) -> RedisClient:
     name, _, database = parts.path.strip("/").partition("/")
     if not name:
         raise ValueError("redis+sentinel:// needs the primary's name as its path")
     hosts, user = _hosts(parts, _SENTINEL_PORT), _sentinel_credentials(parts)
     sentinel: Any = Sentinel(hosts, sentinel_kwargs=options | user)  # type: ignore[no-untyped-call]  # redis-py leaves the class untyped
     client: Redis = sentinel.master_for(
-        name, db=int(database or 0), **options, **_credentials(parts)
+        name, db=int(database or 0), **options, **greeting, **_credentials(parts)
     )
     return client
 
 
-def _in_cluster(parts: SplitResult, options: dict[str, Any]) -> RedisClient:
+def _in_cluster(
+    parts: SplitResult, options: dict[str, Any], greeting: dict[str, Any]
+) -> RedisClient:
     nodes = [ClusterNode(host, port) for host, port in _hosts(parts, _REDIS_PORT)]
-    return RedisCluster(startup_nodes=nodes, **options, **_credentials(parts))
+    client = RedisCluster(startup_nodes=nodes, **options, **_credentials(parts))
+    # The one option of a connection that the class does not pass on. What it keeps is for nodes
+    # that it will hear of; each of those it begins with has a copy.
+    client.connection_kwargs.update(greeting)
+    for node in client.startup_nodes:
+        node.connection_kwargs.update(greeting)
+    return client

@@ -1,12 +1,14 @@
 """Notice that Redis has lost calls: it was emptied, replaced, or set back to an earlier state.
 
-Two things tell. A key beside the calls holds the *epoch*, a value that only an installation's
+Three things tell. A key beside the calls holds the *epoch*, a value that only an installation's
 first worker and ``callctl rebuild`` write: it is read with every batch, and once it is missing or
 another one, Redis is not the one it was. And each worker remembers which sequence it has committed
-of its latest calls: one that comes back with a lower sequence has been set back. Whoever notices
-that condemns the epoch, so that all workers stop at once and none goes on before Redis is mended.
+of its latest calls: one that comes back with a lower sequence has been set back. And a server that
+was started again, or has taken over from another one, may lack calls that this worker does not
+know: a new session compares it with the journal (``worker.regression``). Whoever notices a loss
+condemns the epoch, so that all workers stop at once and none goes on before Redis is mended.
 
-In a cluster the epoch is a key on one node; what the others lose is noticed by the sequences.
+In a cluster the epoch is a key on one node; what the others lose is noticed by the other two.
 """
 
 import secrets
@@ -18,6 +20,7 @@ from typing import Any, Final
 from worker.errors import StoreRegressed, Unavailable
 from worker.store.connection import RedisClient
 from worker.store.errors import translated_errors
+from worker.store.servers import Servers
 
 #: What stands before an epoch that somebody has condemned.
 _CONDEMNED: Final = b"lost "
@@ -97,16 +100,23 @@ class Guard:
         key: The epoch's key.
         remember_seconds: How long a committed sequence counts. Another worker may end the call,
             which then expires; so this stays well below the time for which a call is kept.
+
+    Attributes:
+        servers: What the client is told to tell its servers to.
     """
 
     def __init__(self, key: str, *, remember_seconds: float) -> None:
         self.key = key
+        self.servers = Servers()
+        self._compared: frozenset[str] = frozenset()
         self._remember_seconds = remember_seconds
         self._epoch: Epoch | None = None
         self._committed: OrderedDict[str, tuple[int, bool, float]] = OrderedDict()
 
     async def begin(self, redis: RedisClient) -> Epoch | None:
         """Take up the epoch in force at the start of a session; None if there never was one.
+
+        The servers that there are now may be relied on, once the session has compared them.
 
         Raises:
             StoreRegressed: Redis has been condemned, or holds an epoch from before the known one.
@@ -115,6 +125,7 @@ class Guard:
         client: Any = redis
         with translated_errors():
             value: bytes | None = await client.get(self.key)
+        self._compared = await self.servers.present(redis)
         epoch, known = Epoch.decode(value), self._epoch
         if value is None and known is None:
             return None
@@ -150,27 +161,29 @@ class Guard:
         await _begin(redis, self.key, 0, replacing=False)
 
     async def look(self, redis: RedisClient) -> None:
-        """Make sure that the epoch is still in force.
+        """Make sure that the epoch is still in force, and the servers are those of this session.
 
         Raises:
             StoreRegressed: Redis has lost calls.
-            Unavailable: A new epoch has begun.
+            Unavailable: A new epoch has begun, or another server has answered.
             StoreUnavailable: Redis did not answer.
         """
         client: Any = redis
         with translated_errors():
             value: bytes | None = await client.get(self.key)
-        self.check(value)
+        self.check(redis, value)
 
-    def check(self, value: bytes | None) -> None:
-        """Make sure that the key's value is the epoch of this session.
+    def check(self, redis: RedisClient, value: bytes | None) -> None:
+        """Make sure of the same, with the key's value as it was found just now.
 
         Raises:
             StoreRegressed: Redis has lost calls.
-            Unavailable: A new epoch has begun.
+            Unavailable: A new epoch has begun, or another server has answered.
         """
         known = self._epoch
         if known is not None and value == known.encode():
+            if not self.servers.known(redis) <= self._compared:
+                raise Unavailable("Redis is another server, or has been restarted")
             return
         epoch = Epoch.decode(value)
         if known is not None and epoch is not None and not epoch.is_before(known):

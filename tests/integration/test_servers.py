@@ -1,0 +1,131 @@
+"""A Redis that was started again, or another one, is compared with the journal."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deploy.local import Services, redis_cluster, redis_server
+from deploy.local.redis import RedisProcess, asked
+from tests.harness import Worker, eventually, installation
+from tests.integration.test_durability import lose_unsynced, synced_bytes
+from tests.integration.test_rebuild import CALL, restored, until_noticed
+from worker.errors import StoreUnavailable, Unavailable
+from worker.membership import ranking
+from worker.store import RedisClient, close, connect, drop_idle_connections
+from worker.store.epoch import Guard
+from worker.store.errors import translated_errors
+
+
+@pytest.fixture
+def server() -> Iterator[RedisProcess]:
+    """A Redis that a test may restart."""
+    with redis_server("--appendfsync", "everysec") as made:
+        yield made
+
+
+@asynccontextmanager
+async def session(url: str) -> AsyncIterator[tuple[RedisClient, Guard]]:
+    """Begin the first session with a Redis."""
+    guard = Guard("epoch", remember_seconds=60)
+    redis = connect(url, guard.servers)
+    await guard.found(redis)
+    await guard.begin(redis)
+    yield redis, guard
+    await close(redis)
+
+
+async def looked(redis: RedisClient, guard: Guard, key: str = "epoch") -> type[Exception] | None:
+    """Read a key as soon as its server answers; return what a look at Redis raises then."""
+    client: Any = redis
+    for _ in range(100):
+        try:
+            with translated_errors():
+                await client.get(key)
+            await guard.look(redis)
+        except StoreUnavailable:
+            await asyncio.sleep(0.1)
+        except Unavailable as error:
+            return type(error)
+        else:
+            return None
+    raise AssertionError("Redis does not come back")
+
+
+async def test_a_server_that_was_started_again_is_another_one(server: RedisProcess) -> None:
+    """It ends the session that does not know it, and no other; further connections do not."""
+    async with session(server.url) as (redis, guard):
+        await asyncio.gather(*(guard.look(redis) for _ in range(8)))
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        assert await looked(redis, guard) is Unavailable
+        assert await looked(redis, guard) is Unavailable
+        await drop_idle_connections(redis)
+        await guard.begin(redis)
+        await asyncio.gather(*(guard.look(redis) for _ in range(8)))
+
+
+async def test_in_a_cluster_each_primary_counts() -> None:
+    """One that was started again, and a replica that takes over; not one that stays a replica."""
+    with redis_cluster() as shards:
+        async with session(shards.url) as (redis, guard):
+            primary, replica = shards.nodes[1], shards.nodes[4]
+            key = next(key for key in map(str, range(999)) if shards.primary_of(key) is primary)
+            await asyncio.to_thread(replica.kill)
+            await asyncio.to_thread(replica.start)
+            assert await looked(redis, guard, key) is None
+
+            await asyncio.to_thread(primary.kill)
+            await asyncio.to_thread(primary.start)
+            assert await looked(redis, guard, key) is Unavailable
+            await guard.begin(redis)
+            assert await looked(redis, guard, key) is None
+
+            await asyncio.to_thread(shards.wait_whole)
+            await asyncio.to_thread(primary.kill)
+            await asyncio.to_thread(shards.wait_taken_over, primary, shards.slot(key))
+            assert await looked(redis, guard, key) is Unavailable
+            await guard.begin(redis)
+            assert await looked(redis, guard, key) is None
+
+
+async def test_a_server_that_does_not_say_who_it_is_is_not_used(server: RedisProcess) -> None:
+    """The error names the permission that is missing."""
+    asked(server.port, "ACL", "SETUSER", "default", "-info")
+    guard = Guard("epoch", remember_seconds=60)
+    redis = connect(server.url, guard.servers)
+    with pytest.raises(StoreUnavailable, match="'info'"):
+        await guard.look(redis)
+    await close(redis)
+
+
+def knows_both(worker: Worker) -> bool:
+    """Tell whether a worker has seen that there are two."""
+    return any(line.get("workers") == 2 for line in worker.lines())
+
+
+async def test_a_worker_that_takes_over_a_call_does_not_go_on_from_a_state_that_it_had_before(
+    services: Services, server: RedisProcess
+) -> None:
+    """Redis lost the latest one by a power cut, and the worker that knew it has died too."""
+    own = replace(services, redis_url=server.url, redis=server)
+    async with installation(own, partitions=1) as calls:
+        workers = {worker.name: worker for worker in await calls.start(2)}
+        owner, standby = (workers[name] for name in ranking(workers, 0, depth=2))
+        await calls.subscribe()
+        await eventually(lambda: all(knows_both(worker) for worker in calls.workers), "they meet")
+        await calls.ask("123XYZ", "call", **CALL)
+        synced = await synced_bytes(calls.redis, server)
+        held = await calls.ask("123XYZ", "hold")
+
+        await owner.kill()
+        await asyncio.to_thread(lose_unsynced, server, synced)
+        waiting = await calls.command("123XYZ", "retrieve")
+        await until_noticed(standby)
+        assert not calls.answers(waiting.message_id)
+        report = await restored(calls)
+        assert (report.calls, report.records, report.new_epoch) == (1, 1, True)
+        assert (await calls.answer(waiting)).sequence == held.sequence + 1
