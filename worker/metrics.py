@@ -16,6 +16,7 @@ class Metrics:
         blocked: 1 while RabbitMQ blocks publishing.
         unconfirmed: 1 while RabbitMQ does not confirm events.
         regressed: 1 while Redis has lost calls.
+        conflicts: Calls not committed because they had moved on since they were loaded.
     """
 
     def __init__(self) -> None:
@@ -48,6 +49,11 @@ class Metrics:
         self.regressed = Gauge(
             "call_control_redis_regressed",
             "1 while commands wait because Redis has lost calls: callctl rebuild.",
+            registry=self._registry,
+        )
+        self.conflicts = Counter(
+            "call_control_commit_conflicts",
+            "Calls loaded and decided again, because another worker had committed them meanwhile.",
             registry=self._registry,
         )
 

@@ -110,7 +110,7 @@ class Pipeline:
         Raises:
             StoreUnavailable: Redis has been away for longer than a batch is held.
             StoreRegressed: Redis has lost calls.
-            Unavailable: They have been restored, and a new session is to begin.
+            Unavailable: Redis was restored, or is another server: a new session is to begin.
             BrokerUnavailable: The connection is gone; what was taken will be delivered again.
         """
         committed: asyncio.Queue[list[Outcome]] = asyncio.Queue(maxsize=1)
@@ -177,6 +177,7 @@ class Pipeline:
                 for change, committed in zip(changes, done, strict=True)
                 if not committed
             }
+            self.metrics.conflicts.inc(len(beaten))
             for call, (_, of_call) in folded.items():
                 if call not in beaten:
                     for outcome in of_call:
@@ -216,7 +217,15 @@ class Pipeline:
             before_sleep=_log_hold,
             reraise=True,
         )
-        return await retrying(step)
+
+        async def attempt() -> _T:
+            try:
+                return await step()
+            except StoreUnavailable:
+                await self.store.reconnect()
+                raise
+
+        return await retrying(attempt)
 
 
 def _log_hold(state: RetryCallState) -> None:

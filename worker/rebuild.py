@@ -30,7 +30,7 @@ from worker.core.call import Call
 from worker.errors import BrokerUnavailable, ConfigurationError, CorruptCall, StoreUnavailable
 from worker.names import Names
 from worker.settings import Settings
-from worker.store import CallStore, RedisClient, close, connect
+from worker.store import CallStore, RedisClient, Servers, close, connect, reconnect
 from worker.store.codec import Record, decode_record, record_field
 from worker.store.epoch import read_epoch, write_epoch
 from worker.store.restoring import Restoration, restore
@@ -63,7 +63,7 @@ class Report:
     """What has been done.
 
     Attributes:
-        events: Events read, copies included.
+        events: Events read, copies included, and what had to be read again.
         calls: Calls that were missing, or in an earlier state.
         records: Records that were missing.
         expired: Events of calls that are not kept any more.
@@ -96,9 +96,10 @@ async def rebuild(settings: Settings, progress: Progress, *, accept_loss: bool =
         ConfigurationError: There is no journal.
         BrokerUnavailable: RabbitMQ cannot be reached, or was lost too often; or the journal was not
             read to its end. No epoch has begun then.
-        StoreUnavailable: Redis cannot be reached, or refuses to write.
+        StoreUnavailable: Redis cannot be reached, refuses to write, or was lost too often.
     """
-    redis = connect(settings.redis_url.get_secret_value())
+    servers = Servers()
+    redis = connect(settings.redis_url.get_secret_value(), servers)
     retrying = AsyncRetrying(
         retry=retry_if_exception_type((BrokerUnavailable, StoreUnavailable)),
         wait=wait_random_exponential(multiplier=0.2, max=5.0),
@@ -106,27 +107,38 @@ async def rebuild(settings: Settings, progress: Progress, *, accept_loss: bool =
         reraise=True,
     )
     try:
-        rebuilding = _Rebuilding(redis, settings, progress)
-        await retrying(rebuilding.read, accept_loss=accept_loss)
-        if rebuilding.silent and not accept_loss:
-            # Workers would go on with an empty Redis, if the journal is only slow.
-            raise BrokerUnavailable(
-                f"RabbitMQ: the journal gave no event within {_PATIENCE_SECONDS:g} s, so nothing "
-                "was restored, and workers that wait go on waiting: repeat `callctl rebuild`, or, "
-                f"if the journal is empty, {_REMEDY}"
-            )
-        await retrying(rebuilding.finish, accept_loss=accept_loss)
+        rebuilding = _Rebuilding(redis, servers, settings, progress)
+        for _ in range(_ATTEMPTS):
+            await retrying(rebuilding.read, accept_loss=accept_loss)
+            if rebuilding.silent and not accept_loss:
+                # Workers would go on with an empty Redis, if the journal is only slow.
+                raise BrokerUnavailable(
+                    f"RabbitMQ: the journal gave no event within {_PATIENCE_SECONDS:g} s, so "
+                    "nothing was restored, and workers that wait go on waiting: repeat "
+                    f"`callctl rebuild`, or, if the journal is empty, {_REMEDY}"
+                )
+            done: bool = await retrying(rebuilding.finish, accept_loss=accept_loss)
+            if done:
+                return rebuilding.report
+        raise StoreUnavailable("Redis: it was always another server in the end")
     finally:
         await close(redis)
-    return rebuilding.report
 
 
 class _Rebuilding:
-    """How far it has come, from connection to connection."""
+    """How far it has come, from connection to connection.
 
-    def __init__(self, redis: RedisClient, settings: Settings, progress: Progress) -> None:
+    It begins again where Redis is another server meanwhile, or has been restarted: that may lack
+    what has been restored.
+    """
+
+    def __init__(
+        self, redis: RedisClient, servers: Servers, settings: Settings, progress: Progress
+    ) -> None:
         self.report = Report()
         self._redis = redis
+        self._servers = servers
+        self._known: frozenset[str] | None = None
         self._settings = settings
         self._names = Names(settings.namespace)
         self._store = CallStore.of(redis, settings)
@@ -143,8 +155,17 @@ class _Rebuilding:
         """Whether the journal has given nothing, be it empty or slow."""
         return self._next is None
 
+    @property
+    def _same_servers(self) -> bool:
+        return self._known is not None and self._servers.known(self._redis) <= self._known
+
     async def read(self, *, accept_loss: bool) -> None:
         """Read the journal to its end, and restore what is in it."""
+        await reconnect(self._redis)
+        await read_epoch(self._redis, self._names.epoch)
+        if not self._same_servers:
+            self._known = self._servers.known(self._redis)
+            self._first = self._next = None
         url = self._settings.amqp_url.get_secret_value()
         connection = await broker.connect(url, "callctl rebuild")
         try:
@@ -222,13 +243,18 @@ class _Rebuilding:
         self.report.expired += expired
         self.report.unreadable += unreadable
 
-    async def finish(self, *, accept_loss: bool) -> None:
-        """Begin a new epoch where there is a reason to."""
+    async def finish(self, *, accept_loss: bool) -> bool:
+        """Begin a new epoch where there is a reason to.
+
+        Returns:
+            Whether it is done; False where Redis is another server now, and may lack anything.
+        """
         in_force = await read_epoch(self._redis, self._names.epoch)
         changed = bool(self.report.calls or self.report.records)
-        if in_force is None or changed or accept_loss:
+        if self._same_servers and (in_force is None or changed or accept_loss):
             await write_epoch(self._redis, self._names.epoch, self._next or 0)
             self.report.new_epoch = True
+        return self._same_servers
 
 
 #: What the journal says of calls: under each name its calls, one after the other.

@@ -35,7 +35,7 @@ from worker.store import (
     Suspects,
     close,
     connect,
-    drop_idle_connections,
+    reconnect,
 )
 from worker.store.epoch import Guard
 
@@ -157,6 +157,7 @@ class Service:
     async def _session(self, redis: RedisClient, suspects: Suspects) -> None:
         settings, names = self._settings, self._names
         store = CallStore.of(redis, settings, self._guard)
+        await reconnect(redis)
         await claim_partition_count(redis, names.partition_count, settings.partitions)
         await store.verify(names.probe)
         await suspects.withdraw()
@@ -223,7 +224,6 @@ class Service:
                 with suppress(StoreUnavailable):
                     await heartbeat.leave()
             if failure is not None:
-                await drop_idle_connections(redis)
                 if not had_joined:
                     raise failure
                 self._log_failure("session lost", failure)
@@ -276,6 +276,7 @@ class Service:
                 living = await heartbeat.beat()
             except StoreUnavailable as error:
                 _log.warning("no heartbeat", why=str(error))
+                await pipeline.store.reconnect()
             else:
                 self._standing.beaten_at = time.monotonic()
                 if living != workers:

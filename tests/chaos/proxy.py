@@ -63,6 +63,10 @@ class Proxy:
         """The connections there are."""
         return list(self._links)
 
+    def leads_to(self, host: str, port: int) -> None:
+        """Take new connections to another server; those that there are stay where they are."""
+        self._upstream = (host, port)
+
     async def start(self) -> None:
         """Listen on a free port."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)

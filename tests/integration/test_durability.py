@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from deploy.local import Services, redis_server
 from deploy.local.redis import RedisProcess
 from tests.harness import Installation, eventually, installation
+from tests.integration.test_rebuild import until_noticed
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
 
@@ -111,6 +112,24 @@ async def test_only_replica_keeps_what_it_published_when_the_primary_is_lost(
             kept = await state(replica.url, calls) == "connected held"
             assert kept == (durability == "replica")
             await asyncio.to_thread(primary.start)
+
+
+async def test_a_primary_that_forgets_what_its_replica_knows_makes_it_forget_that_too(
+    services: Services,
+) -> None:
+    """It comes back by itself, from a disk that lacks its last second: the worker notices."""
+    with (
+        redis_server("--appendfsync", "everysec") as primary,
+        redis_server("--replicaof", "127.0.0.1", str(primary.port)) as replica,
+    ):
+        await replicating(replica)
+        async with with_redis(services, primary, "replica") as calls:
+            synced = await synced_bytes(calls.redis, primary)
+            assert (await calls.ask("123XYZ", "hold")).content["status"] == 200
+            assert await state(replica.url, calls) == "connected held"
+            await asyncio.to_thread(lose_unsynced, primary, synced)
+            await until_noticed(*calls.workers)
+            assert await state(primary.url, calls) == "connected"
 
 
 async def replicating(replica: RedisProcess) -> None:

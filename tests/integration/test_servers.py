@@ -7,15 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from deploy.local import Services, redis_cluster, redis_server
 from deploy.local.redis import RedisProcess, asked
+from tests.chaos.proxy import Proxy
 from tests.harness import Worker, eventually, installation
-from tests.integration.test_durability import lose_unsynced, synced_bytes
+from tests.integration.test_durability import lose_unsynced, replicating, synced_bytes
 from tests.integration.test_rebuild import CALL, restored, until_noticed
+from worker import rebuild as rebuilding
 from worker.errors import StoreUnavailable, Unavailable
 from worker.membership import ranking
-from worker.store import RedisClient, close, connect, drop_idle_connections
+from worker.rebuild import rebuild
+from worker.store import RedisClient, close, connect, reconnect
 from worker.store.epoch import Guard
 from worker.store.errors import translated_errors
 
@@ -63,7 +67,7 @@ async def test_a_server_that_was_started_again_is_another_one(server: RedisProce
         await asyncio.to_thread(server.start)
         assert await looked(redis, guard) is Unavailable
         assert await looked(redis, guard) is Unavailable
-        await drop_idle_connections(redis)
+        await reconnect(redis)
         await guard.begin(redis)
         await asyncio.gather(*(guard.look(redis) for _ in range(8)))
 
@@ -92,6 +96,14 @@ async def test_in_a_cluster_each_primary_counts() -> None:
             assert await looked(redis, guard, key) is None
 
 
+async def test_a_server_that_has_become_a_replica_confirms_nothing(server: RedisProcess) -> None:
+    """It keeps its connections, and may lack what its primary was told since."""
+    async with session(server.url) as (redis, guard):
+        asked(server.port, "REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(StoreUnavailable, match="read only"):
+            await guard.look(redis)
+
+
 async def test_a_server_that_does_not_say_who_it_is_is_not_used(server: RedisProcess) -> None:
     """The error names the permission that is missing."""
     asked(server.port, "ACL", "SETUSER", "default", "-info")
@@ -100,6 +112,57 @@ async def test_a_server_that_does_not_say_who_it_is_is_not_used(server: RedisPro
     with pytest.raises(StoreUnavailable, match="'info'"):
         await guard.look(redis)
     await close(redis)
+
+
+async def test_workers_find_the_successor_of_a_server_that_goes_on_as_a_replica(
+    services: Services, server: RedisProcess
+) -> None:
+    """Its name leads elsewhere after a while; until then it is up, and refuses to write."""
+    with redis_server("--replicaof", "127.0.0.1", str(server.port)) as successor:
+        await replicating(successor)
+        name = Proxy("127.0.0.1", server.port)
+        await name.start()
+        url = f"redis://127.0.0.1:{name.port}"
+        own = replace(services, redis_url=url, redis=server)
+        async with installation(own, hold_seconds=1) as calls:
+            (worker,) = await calls.start()
+            await calls.subscribe()
+            await calls.ask("123XYZ", "call", **CALL)
+            asked(successor.port, "REPLICAOF", "NO", "ONE")
+            asked(server.port, "REPLICAOF", "127.0.0.1", successor.port)
+            hold = await calls.command("123XYZ", "hold")
+            await eventually(lambda: worker.logged("cannot join"), "the session has ended")
+            name.leads_to("127.0.0.1", successor.port)
+            answer = await calls.answer(hold)
+            assert (answer.sequence, answer.content["status"]) == (2, 200)
+        await name.close()
+
+
+async def test_a_rebuild_begins_again_where_redis_has_lost_what_was_restored(
+    services: Services, server: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers are not told to go on before all of it is there."""
+    own = replace(services, redis_url=server.url, redis=server)
+    async with installation(own) as calls:
+        await calls.start()
+        await calls.subscribe()
+        for number in range(12):
+            await calls.ask(f"call-{number}", "call", **CALL)
+        await calls.redis.flushall()
+        synced = await synced_bytes(calls.redis, server)
+        monkeypatch.setattr(rebuilding, "_CHUNK", 5)
+        lost: list[int] = []
+
+        def lose(read: int, _: int) -> None:
+            if not lost and read > 5:
+                lost.append(read)
+                lose_unsynced(server, synced)
+
+        report = await rebuild(calls.settings, lose)
+        assert lost
+        assert report.new_epoch
+        async with Redis.from_url(server.url) as redis:
+            assert len(await redis.keys(f"{calls.names.call_prefix}*")) == 12
 
 
 def knows_both(worker: Worker) -> bool:

@@ -4,8 +4,8 @@ from importlib.resources import files
 from typing import Any, Final
 
 from worker.errors import PartitionMismatch
-from worker.store.connection import RedisClient
 from worker.store.errors import translated_errors
+from worker.store.servers import RedisClient
 
 _BEAT: Final = files("worker.membership").joinpath("beat.lua").read_text()
 

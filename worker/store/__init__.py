@@ -2,7 +2,8 @@
 
 from worker.store.calls import CallStore, Change, StoredCall
 from worker.store.codec import Record
-from worker.store.connection import RedisClient, close, connect, drop_idle_connections
+from worker.store.connection import close, connect
+from worker.store.servers import RedisClient, Servers, reconnect
 from worker.store.suspects import Suspects
 
 __all__ = [
@@ -10,9 +11,10 @@ __all__ = [
     "Change",
     "Record",
     "RedisClient",
+    "Servers",
     "StoredCall",
     "Suspects",
     "close",
     "connect",
-    "drop_idle_connections",
+    "reconnect",
 ]

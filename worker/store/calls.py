@@ -21,10 +21,10 @@ from worker.store.codec import (
     short_id,
     stored_records,
 )
-from worker.store.connection import RedisClient
 from worker.store.durability import Barrier
 from worker.store.epoch import Guard
 from worker.store.errors import translated_errors
+from worker.store.servers import RedisClient, reconnect
 
 _COMMIT: Final = files("worker.store").joinpath("commit.lua").read_text()
 
@@ -77,6 +77,9 @@ class CallStore:
         idle_expiry_seconds: How long a live call is kept after its last change.
         durability: What a commit waits for.
         guard: Notices that calls were lost; None where none are committed.
+
+    Attributes:
+        barrier: What the durability asks for.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class CallStore:
     ) -> None:
         self._redis = redis
         self._prefix = prefix
-        self._barrier = Barrier(durability)
+        self.barrier = Barrier(durability)
         self._ended_ms = ended_retention_seconds * 1000
         self._idle_ms = idle_expiry_seconds * 1000
         self._guard = guard
@@ -115,7 +118,7 @@ class CallStore:
         What another worker committed may then not be safe yet; a call is committed anew before
         its records are relied on, and that waits for all that was written before it.
         """
-        return bool(self._barrier)
+        return bool(self.barrier)
 
     def kept_ms(self, call: Call) -> int:
         """Return how long a call is kept after its last change, in milliseconds."""
@@ -154,8 +157,9 @@ class CallStore:
                 else:
                     pipeline.hmget(self.key(request_id), [*CALL_FIELDS, *map(record_field, ids)])
             if guard is not None:
-                # Last: a Redis that is the one it was now, was it when the calls were loaded.
-                pipeline.get(guard.key)
+                # Last: a Redis that is the one it was now, was it when the calls were loaded. And
+                # not GET, which a replica would answer.
+                pipeline.getex(guard.key)
             answers = await pipeline.execute(raise_on_error=False)
         if guard is not None:
             guard.check(self._redis, _unless_error(answers.pop()))
@@ -186,6 +190,10 @@ class CallStore:
         if self._guard is not None:
             await self._guard.look(self._redis)
 
+    async def reconnect(self) -> None:
+        """Connect anew: where the URL leads, another server may serve calls by now."""
+        await reconnect(self._redis)
+
     async def commit(self, changes: Sequence[Change]) -> list[bool]:
         """Commit calls; each is committed whole, or not at all.
 
@@ -204,11 +212,11 @@ class CallStore:
                 # EVAL and not EVALSHA: inside a pipeline an empty script cache could not be
                 # answered, and a cluster's pipeline refuses EVALSHA.
                 pipeline.eval(_COMMIT, 1, key, *self._arguments(change))
-            await self._barrier.append(self._redis, pipeline, keys)
-            options = self._barrier.options(self._redis)
+            await self.barrier.append(self._redis, pipeline, keys)
+            options = self.barrier.options(self._redis)
             answers = await pipeline.execute(raise_on_error=False, **options)
         done = [_unless_error(answer) == 1 for answer in answers[: len(changes)]]
-        self._barrier.check(answers[len(changes) :])
+        self.barrier.check(answers[len(changes) :])
         if self._guard is not None:
             for change, committed in zip(changes, done, strict=True):
                 if committed:
@@ -230,10 +238,10 @@ class CallStore:
         with translated_errors():
             pipeline: Any = self._redis.pipeline(transaction=False)
             pipeline.set(key, b"", px=_PROBE_MS)
-            await self._barrier.append(self._redis, pipeline, [key])
+            await self.barrier.append(self._redis, pipeline, [key])
             written, *barriers = await pipeline.execute(raise_on_error=False)
         _unless_error(written)
-        self._barrier.check(barriers)
+        self.barrier.check(barriers)
 
     async def history(self, request_id: str) -> tuple[Call, list[tuple[str, Record]]] | None:
         """Return a call and its records with their message ids, oldest first; None if unknown.

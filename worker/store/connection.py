@@ -10,9 +10,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from worker.errors import ConfigurationError
-from worker.store.servers import Servers
-
-RedisClient = Redis | RedisCluster
+from worker.store.servers import RedisClient, Servers
 
 #: Seconds that one round trip may take before its outcome counts as unknown.
 SOCKET_TIMEOUT_SECONDS: Final = 2.0
@@ -86,16 +84,6 @@ async def close(client: RedisClient) -> None:
     if isinstance(pool, SentinelConnectionPool):
         for sentinel in pool.sentinel_manager.sentinels:
             await sentinel.aclose()
-
-
-async def drop_idle_connections(client: RedisClient) -> None:
-    """Connect anew from now on.
-
-    A server that was demoted to a replica keeps its connections, and answers READONLY on them
-    for ever; the name in the URL may lead to its successor by now.
-    """
-    if isinstance(client, Redis):
-        await client.connection_pool.disconnect(inuse_connections=False)
 
 
 def _tls(parts: SplitResult) -> dict[str, Any]:

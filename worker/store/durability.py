@@ -7,7 +7,7 @@ from redis.asyncio import RedisCluster
 
 from worker.errors import StoreUnavailable
 from worker.settings import Durability
-from worker.store.connection import RedisClient
+from worker.store.servers import RedisClient
 
 #: Milliseconds that a write may take to be safe; less than a round trip may take. With
 #: ``appendfsync everysec`` it takes up to a second.

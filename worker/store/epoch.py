@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from worker.errors import StoreRegressed, Unavailable
-from worker.store.connection import RedisClient
 from worker.store.errors import translated_errors
-from worker.store.servers import Servers
+from worker.store.servers import RedisClient, Servers
 
 #: What stands before an epoch that somebody has condemned.
 _CONDEMNED: Final = b"lost "
@@ -125,7 +124,7 @@ class Guard:
         client: Any = redis
         with translated_errors():
             value: bytes | None = await client.get(self.key)
-        self._compared = await self.servers.present(redis)
+        self._compared = self.servers.known(redis)
         epoch, known = Epoch.decode(value), self._epoch
         if value is None and known is None:
             return None
@@ -170,7 +169,8 @@ class Guard:
         """
         client: Any = redis
         with translated_errors():
-            value: bytes | None = await client.get(self.key)
+            # A replica, which may lack calls and answers a GET, refuses this.
+            value: bytes | None = await client.getex(self.key)
         self.check(redis, value)
 
     def check(self, redis: RedisClient, value: bytes | None) -> None:

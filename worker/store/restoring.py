@@ -11,8 +11,8 @@ from worker.core.call import Call
 from worker.errors import StoreUnavailable
 from worker.store.calls import WRONG_TYPE, CallStore
 from worker.store.codec import CALL_FIELDS, encode_call
-from worker.store.connection import RedisClient
 from worker.store.errors import translated_errors
+from worker.store.servers import RedisClient
 
 _RESTORE: Final = files("worker.store").joinpath("restore.lua").read_text()
 
@@ -67,7 +67,7 @@ async def restore(
             version or a later one.
 
     Raises:
-        StoreUnavailable: Some may have been restored, some not.
+        StoreUnavailable: Some may have been restored, some not, or not safely.
     """
     with translated_errors():
         pipeline: Any = redis.pipeline(transaction=False)
@@ -92,8 +92,11 @@ async def restore(
                     for part in (sequence, name, value)
                 ),
             )
-        answers = await pipeline.execute(raise_on_error=False)
-    return [_written(answer) for answer in answers]
+        keys = [store.key(each.call.request_id) for each in restorations]
+        await store.barrier.append(redis, pipeline, keys)
+        answers = await pipeline.execute(raise_on_error=False, **store.barrier.options(redis))
+    store.barrier.check(answers[len(restorations) :])
+    return [_written(answer) for answer in answers[: len(restorations)]]
 
 
 def _written(answer: Any) -> Written | None:

@@ -1,28 +1,31 @@
 """Tell servers apart, so that none takes another's place, or comes back with less, unnoticed.
 
-Each start of a server has a ``run_id`` of its own (Redis documentation, "INFO"). A client needs a
-new connection for a server that was started again or has taken over from another one, and so each
-new connection asks for it. In a cluster a connection may have been opened while its server was a
-replica: there the primaries count, by name, and the ``run_id`` of each.
+Each start of a server has a ``run_id``, and each promotion begins a history with a
+``master_replid`` of its own (Redis documentation, "INFO"). A client needs a new connection for a
+server that was started again or has taken over, so each new connection asks for both; what a proxy
+does behind one that it keeps is not seen. In a cluster a connection may have been opened while its
+server was a replica: there the names of the primaries count too.
 """
 
-import asyncio
 import re
+from contextlib import suppress
 from typing import Any, Final
 
-from redis.asyncio import RedisCluster
+from redis.asyncio import Redis, RedisCluster
 
+from worker.errors import StoreUnavailable
 from worker.store.errors import translated_errors
 
-_RUN_ID: Final = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
+RedisClient = Redis | RedisCluster
+
+_IDENTITY: Final = re.compile(rb"^(?:run_id|master_replid):(\w+)", re.MULTILINE)
 
 
 class Servers:
     """The servers that one client has been connected to."""
 
     def __init__(self) -> None:
-        self._latest = ""
-        self._run_ids: dict[str, str] = {}
+        self._met: dict[str, set[str]] = {}
 
     async def greet(self, connection: Any) -> None:
         """Set a new connection up, and ask who is there; redis-py's ``redis_connect_func``.
@@ -31,29 +34,31 @@ class Servers:
             RedisError: The server does not say; redis-py drops the connection then.
         """
         await connection.on_connect()
-        await connection.send_command("INFO", "server")
-        found = _RUN_ID.search(await connection.read_response())
-        self._latest = found[1].decode() if found else ""
-        self._run_ids[f"{connection.host}:{connection.port}"] = self._latest
+        await connection.send_command("INFO", "server", "replication")
+        identity = b" ".join(_IDENTITY.findall(await connection.read_response())).decode()
+        self._met.setdefault(f"{connection.host}:{connection.port}", set()).add(identity)
 
-    async def present(self, redis: Any) -> frozenset[str]:
-        """Return those that serve calls now, after asking them all, where there are many.
-
-        One that does not answer is another one when it does.
-
-        Raises:
-            StoreUnavailable: A cluster does not say which they are.
-        """
-        if isinstance(redis, RedisCluster):
-            with translated_errors():
-                await redis.initialize()
-            pings = (redis.ping(target_nodes=node) for node in redis.get_primaries())
-            await asyncio.gather(*pings, return_exceptions=True)
-        return self.known(redis)
-
-    def known(self, redis: Any) -> frozenset[str]:
-        """Return those that serve calls now, as far as the client knows."""
+    def known(self, redis: RedisClient) -> frozenset[str]:
+        """Return those that have served calls under the URL; of a cluster, those that do now."""
         if not isinstance(redis, RedisCluster):
-            return frozenset({self._latest})
-        names = (node.name for node in redis.get_primaries())
-        return frozenset(f"{name} {self._run_ids.get(name)}" for name in names)
+            return frozenset(identity for met in self._met.values() for identity in met)
+        names = {str(node.name) for node in redis.get_primaries()}
+        met = ((name, identity) for name in names for identity in self._met.get(name, ()))
+        return frozenset(names) | {" ".join(each) for each in met}
+
+
+async def reconnect(redis: RedisClient) -> None:
+    """Connect anew from now on, and find out who serves calls.
+
+    A server that was demoted to a replica keeps its connections, and answers READONLY on them
+    for ever; the name in the URL may lead to its successor by now. A cluster's client does not
+    look for the successor of a node when that fails in a pipeline, but does in a single command.
+    """
+    if isinstance(redis, Redis):
+        await redis.connection_pool.disconnect(inuse_connections=False)
+        return
+    with suppress(StoreUnavailable), translated_errors():
+        await redis.initialize()
+    for node in redis.get_primaries():
+        with suppress(StoreUnavailable), translated_errors():
+            await redis.ping(target_nodes=node)

@@ -7,8 +7,8 @@ is processed alone, and noted here first; a note that is still there belongs to 
 
 from typing import Any, Final
 
-from worker.store.connection import RedisClient
 from worker.store.errors import translated_errors
+from worker.store.servers import RedisClient
 
 #: How long a note is kept that nobody came back to, in seconds.
 _KEPT_SECONDS: Final = 86_400
