@@ -136,6 +136,12 @@ def _killed_at(step: str) -> None:
     strike_when(lambda reached: signal.SIGKILL if reached == step else 0)
 
 
+def paused_after_load() -> None:
+    """Be paused with the first commands in hand, their calls loaded and nothing committed."""
+    first = iter((signal.SIGSTOP,))
+    strike_when(lambda reached: next(first, 0) if reached == "after_load" else 0)
+
+
 def die_of_poison() -> None:
     """Be killed by every command of one call, whenever it is decided."""
 
@@ -198,7 +204,10 @@ def _replace(owner: Any, name: str, function: Any) -> None:
 
 _FAULTS: dict[str, Callable[[], None]] = {
     **{step: partial(_killed_at, step) for step in STEPS},
-    **{fault.__name__: fault for fault in (alone, die_of_poison, bug_in_decide, misread, misbuild)},
+    **{
+        fault.__name__: fault
+        for fault in (alone, paused_after_load, die_of_poison, bug_in_decide, misread, misbuild)
+    },
 }
 
 if __name__ == "__main__":

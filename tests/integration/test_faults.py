@@ -8,6 +8,7 @@ import signal
 import aio_pika
 
 from tests.harness import Installation, eventually
+from tests.saboteur import LAST_WORDS
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
 
@@ -41,6 +42,26 @@ async def test_a_paused_worker_is_succeeded_and_spoils_nothing_when_it_wakes(
         f"it notices that it was dropped: {paused.log.read_text()[-3000:]}",
     )
     assert len({event.message_id for event in empty.events}) == 150
+
+
+async def test_a_worker_that_wakes_with_a_call_in_hand_cannot_commit_it(
+    empty: Installation,
+) -> None:
+    """Another has committed it meanwhile: its version has moved on."""
+    empty.environment["CALL_CONTROL_AMQP_URL"] += "?heartbeat=2"
+    zombie = await empty.spawn(command=("-m", "tests.saboteur", "paused_after_load"))
+    await zombie.joined()
+    await empty.subscribe()
+    command = await empty.command("123XYZ", "call", **CALL)
+    await eventually(lambda: LAST_WORDS in zombie.log.read_text(), "it is paused")
+    await empty.start()
+    assert (await empty.answer(command)).sequence == 1
+
+    os.kill(zombie.pid, signal.SIGCONT)
+    await eventually(lambda: zombie.logged("session lost"), "it notices that it was dropped")
+    assert await zombie.metric("call_control_commit_conflicts_total") == 1
+    assert (await empty.ask("123XYZ", "hold")).sequence == 2
+    assert len({event.message_id for event in empty.events}) == 2
 
 
 async def test_a_full_queue_that_refuses_events_holds_them_until_it_takes_them(
