@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -160,8 +161,8 @@ def _mib(count: int) -> str:
     return f"{count / 2**20:.0f} MiB"
 
 
-async def main() -> None:
-    """Publish a backlog and drain it."""
+async def main() -> bool:
+    """Publish a backlog and drain it; return whether the worker's memory stayed as it was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commands", type=int, default=1_000_000)
     parser.add_argument("--bytes", type=int, default=0, help="fill each body up to so many")
@@ -178,13 +179,14 @@ async def main() -> None:
             samples = await drain(calls, given.commands, given.seconds)
     before = max(sample.now for sample in samples[: round(_WARM_SECONDS)])
     after = max(sample.now for sample in samples)
-    verdict = "flat" if after <= before * (1 + _FLAT) else "GROWING"
+    flat = after <= before * (1 + _FLAT)
     _console.print(
         f"resident: {_mib(samples[0].now)} at the start, {_mib(before)} in the first"
         f" {_WARM_SECONDS:.0f} s, {_mib(after)} in all, {_mib(samples[-1].peak)} at the peak:"
-        f" {verdict}"
+        f" {'flat' if flat else 'GROWING'}"
     )
+    return flat
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(0 if asyncio.run(main()) else 1)
