@@ -1,13 +1,19 @@
 """The bounded run: every fault, under load, in a few minutes; ``make chaos`` is the long one."""
 
 import secrets
+import signal
 from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from deploy.local import Services
+from tests.chaos import schedule
+from tests.chaos.checker import Kind
 from tests.chaos.faults import FAULTS
 from tests.chaos.run import Plan, run
+from tests.chaos.target import Target, fault
 from tests.harness import ROOT
 from tests.saboteur import STEPS
 
@@ -32,3 +38,40 @@ async def test_nothing_is_lost_or_done_twice_and_all_is_in_order_whatever_breaks
     came = {row.fault for row in report.rows if row.times}
     assert {fault.name for fault in FAULTS} <= came
     assert report.killed_at.keys() == set(STEPS)
+
+
+@fault("worker", "ends by itself")
+async def ends(target: Target) -> AsyncIterator[None]:
+    """The fleet did not tell it to."""
+    target.fleet.any().process.kill()
+    yield
+
+
+@fault("worker", "stands still")
+async def stands_still(target: Target) -> AsyncIterator[None]:
+    """Nobody wakes it when the fault is over."""
+    target.fleet.any().send(signal.SIGSTOP)
+    yield
+
+
+@fault("worker", "cannot be injected")
+async def cannot_be_injected(target: Target) -> AsyncIterator[None]:
+    """The worker of before is woken, so that the run can end."""
+    target.fleet.any().send(signal.SIGCONT)
+    yield
+    raise RuntimeError("no such fault")
+
+
+async def test_a_run_says_what_no_history_shows(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that crashed, one that stood still, and a fault that did not come as it should."""
+    monkeypatch.setattr(schedule, "_RECOVERY_SECONDS", 1.0)
+    faults = (ends, stands_still, cannot_be_injected)
+    plan = Plan(faults, 0.0, 1, tmp_path, workers=1, rate=50.0, partitions=4)
+    report = await run(services, plan)
+    found = {violation.kind: violation for violation in report.verdict.violations}
+    assert found.keys() == {Kind.CRASH, Kind.STALL, Kind.CUT_SHORT}
+    assert found[Kind.STALL].where == "worker: stands still"
+    assert "no such fault" in found[Kind.CUT_SHORT].detail
+    assert report.verdict.outcomes == report.verdict.commands > 0
