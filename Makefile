@@ -15,7 +15,9 @@ DOCKER_TESTS := $(addprefix tests/integration/test_, $(addsuffix .py, \
 
 VERSION_TESTS ?= tests/local/test_versions.py tests/chaos \
 	$(addprefix tests/integration/test_, $(addsuffix .py, order one_outcome restarts clusters servers \
-	store topology watchdog backpressure dead_letters dead_letters_acted_on rebuild))
+	store topology watchdog backpressure dead_letters dead_letters_acted_on rebuild \
+	regression epoch durability redis_users least_privilege forbidden tls credentials \
+	poison bugs hostile malformed))
 
 UV_VERSION := 0.13.9
 COMPILE := $(PY) -m uv pip compile -q pyproject.toml --universal --python-version 3.11 \

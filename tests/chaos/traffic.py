@@ -9,7 +9,7 @@ from typing import Final
 from tests.chaos.checker import check
 from tests.chaos.history import History
 from tests.chaos.load import Load
-from tests.chaos.timeline import Timeline
+from tests.chaos.timeline import Latency, Timeline
 from tests.chaos.witness import Witness, read_calls
 from tests.harness import Installation
 from worker.store import CallStore, close, connect
@@ -81,6 +81,7 @@ async def judged(installation: Installation) -> AsyncIterator[Traffic]:
         await asyncio.sleep(_PAUSE_SECONDS)
         yield traffic
         await asyncio.sleep(_PAUSE_SECONDS)
+    print(Latency.of(traffic.timeline.timings))  # noqa: T201 - pytest -rP shows it
     verdict = check(await traffic.history())
     assert not verdict.violations, "\n".join(map(str, verdict.violations[:_MOST_SHOWN]))
     assert verdict.outcomes == verdict.commands > 0
