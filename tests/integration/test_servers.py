@@ -96,6 +96,34 @@ async def test_in_a_cluster_each_primary_counts() -> None:
             assert await looked(redis, guard, key) is None
 
 
+async def test_a_key_on_its_way_to_a_node_that_the_client_does_not_know_is_waited_for() -> None:
+    """A node without slots is in no map; redis-py fails when it is sent on to it."""
+    options = ("--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1")
+    with redis_server(*options) as node, redis_server(*options) as empty:
+        asked(node.port, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        asked(node.port, "CLUSTER", "MEET", "127.0.0.1", empty.port)
+        await eventually(lambda: all(map(serves_with_another, (node, empty))), "they meet")
+        redis: Any = connect(f"redis+cluster://127.0.0.1:{node.port}")
+        await redis.get("epoch")
+        slot = asked(node.port, "CLUSTER", "KEYSLOT", "epoch")
+        asked(empty.port, "CLUSTER", "SETSLOT", slot, "IMPORTING", name_of(node))
+        asked(node.port, "CLUSTER", "SETSLOT", slot, "MIGRATING", name_of(empty))
+        with pytest.raises(StoreUnavailable, match="not known yet"), translated_errors():
+            await redis.get("epoch")
+        await close(redis)
+
+
+def serves_with_another(node: RedisProcess) -> bool:
+    """Tell whether a node is in a cluster of two that serves."""
+    state = asked(node.port, "CLUSTER", "INFO")
+    return b"cluster_state:ok" in state and b"cluster_known_nodes:2" in state
+
+
+def name_of(node: RedisProcess) -> str:
+    """Return what a node is called in its cluster."""
+    return str(asked(node.port, "CLUSTER", "MYID").decode())
+
+
 async def test_a_server_that_has_become_a_replica_confirms_nothing(server: RedisProcess) -> None:
     """It keeps its connections, and may lack what its primary was told since."""
     async with session(server.url) as (redis, guard):

@@ -21,4 +21,9 @@ def translated_errors() -> Iterator[None]:
     except (RedisError, RedisClusterException, OSError) as error:
         raise_if_cancelled()
         raise StoreUnavailable(f"Redis: {error or type(error).__name__}") from error
+    except AttributeError as error:
+        # What redis-py makes of ASK with a node of the cluster that has no slot yet.
+        if error.obj is not None:
+            raise
+        raise StoreUnavailable("Redis: a key moves to a node that is not known yet") from error
     raise_if_cancelled()
