@@ -114,10 +114,15 @@ async def led_by_all(calls: Installation, brokers: RabbitMQCluster) -> dict[str,
     raise AssertionError(f"not all nodes lead a partition: {leaders}")
 
 
-# How far the log of each quorum queue has come: every command adds to it.
+# How far the log of each quorum queue has come: every command adds to it. RabbitMQ 3.10 keeps that
+# in a table.
 _PROGRESS = """
-[io:format("~s ~b~n", [element(4, amqqueue:get_name(Q)),
-    maps:get(commit_index, ra:key_metrics(amqqueue:get_pid(Q)))])
+Committed = fun({Name, _} = Id) ->
+    try maps:get(commit_index, ra:key_metrics(Id))
+    catch error:undef -> element(5, hd(ets:lookup(ra_metrics, Name)))
+    end
+end,
+[io:format("~s ~b~n", [element(4, amqqueue:get_name(Q)), Committed(amqqueue:get_pid(Q))])
     || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue], ok.
 """
 
