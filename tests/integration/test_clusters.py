@@ -114,15 +114,16 @@ async def led_by_all(calls: Installation, brokers: RabbitMQCluster) -> dict[str,
     raise AssertionError(f"not all nodes lead a partition: {leaders}")
 
 
-# How far the log of each quorum queue has come: every command adds to it. RabbitMQ 3.10 keeps that
-# in a table.
+# How far the log of each quorum queue has come: every command adds to it. What is asked of its
+# leader does not matter, so long as all versions know it.
 _PROGRESS = """
-Committed = fun({Name, _} = Id) ->
-    try maps:get(commit_index, ra:key_metrics(Id))
-    catch error:undef -> element(5, hd(ets:lookup(ra_metrics, Name)))
+Applied = fun(Leader) ->
+    case ra:local_query(Leader, fun erlang:is_tuple/1) of
+        {ok, {{Index, _}, _}, _} -> Index;
+        _ -> 0
     end
 end,
-[io:format("~s ~b~n", [element(4, amqqueue:get_name(Q)), Committed(amqqueue:get_pid(Q))])
+[io:format("~s ~b~n", [element(4, amqqueue:get_name(Q)), Applied(amqqueue:get_pid(Q))])
     || Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue], ok.
 """
 

@@ -16,6 +16,7 @@ from deploy.local import Services, redis_server
 from deploy.local.redis import RedisProcess
 from tests.harness import ROOT, eventually, installation
 from tests.integration.test_cli import callctl
+from tests.integration.test_durability import knows_waitaof
 from tests.integration.test_store import check_that_calls_are_kept
 from worker.membership import Heartbeat, claim_partition_count
 from worker.names import Names
@@ -65,8 +66,7 @@ async def test_a_worker_can_do_all_its_work(services: Services, server: RedisPro
         for line in users().replace("call_control", calls.names.base).splitlines():
             await admin.execute_command("ACL", "SETUSER", *line.split()[1:])
         calls.environment["CALL_CONTROL_REDIS_URL"] = url_of(server, f"{calls.names.base}.worker")
-        version = (await admin.info("server"))["redis_version"]
-        waits = tuple(map(int, version.split(".")[:2])) >= (7, 2)
+        waits = await knows_waitaof(admin)
         workers = await calls.start(2, durability="aof" if waits else "server")
         await calls.subscribe()
         body = {"call_control": "accept", "request_id": "1", "endpoint": "tel:+18166623395"}
