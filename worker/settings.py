@@ -24,8 +24,9 @@ from worker.errors import ConfigurationError
 
 PREFIX: Final = "CALL_CONTROL_"
 
-#: Variables under these prefixes are other programs' business (the test suite's).
-_FOREIGN_PREFIXES: Final = (f"{PREFIX}TEST_",)
+#: Variables under these prefixes are other programs' business: the test suite's, and whoever starts
+#: the services for it (``deploy.local``).
+_FOREIGN_PREFIXES: Final = (f"{PREFIX}TEST_", f"{PREFIX}SERVICES")
 
 #: Settings that may stand in a file of their own instead, as secrets are mounted.
 _URLS: Final = ("amqp_url", "redis_url")

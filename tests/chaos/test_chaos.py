@@ -47,7 +47,7 @@ async def ends(target: Target) -> AsyncIterator[None]:
     yield
 
 
-@fault("worker", "stands still")
+@fault("worker", "stands still", lasting=1)
 async def stands_still(target: Target) -> AsyncIterator[None]:
     """Nobody wakes it when the fault is over."""
     target.fleet.any().send(signal.SIGSTOP)

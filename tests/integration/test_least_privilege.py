@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,8 @@ async def test_each_user_can_do_its_work(services: Services) -> None:
         calls.environment["CALL_CONTROL_AMQP_URL"] = guarded.url("worker")
         code, _, errors = await callctl(calls, "topology", "apply")
         assert (code, errors.count("\n")) == (1, 1)
-        assert errors.startswith("callctl: RabbitMQ: ACCESS_REFUSED - configure access to queue")
+        # RabbitMQ 3.10 does not say which access.
+        assert re.match(r"callctl: RabbitMQ: ACCESS_REFUSED - (configure )?access to queue", errors)
         (worker,) = await calls.start()
         async with (
             guarded.acting_as("producer") as producing,
