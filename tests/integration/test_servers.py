@@ -36,10 +36,13 @@ async def session(url: str) -> AsyncIterator[tuple[RedisClient, Guard]]:
     """Begin the first session with a Redis."""
     guard = Guard("epoch", remember_seconds=60)
     redis = connect(url, guard.servers)
-    await guard.found(redis)
-    await guard.begin(redis)
-    yield redis, guard
-    await close(redis)
+    try:
+        await reconnect(redis)
+        await guard.found(redis)
+        await guard.begin(redis)
+        yield redis, guard
+    finally:
+        await close(redis)
 
 
 async def looked(redis: RedisClient, guard: Guard, key: str = "epoch") -> type[Exception] | None:
