@@ -19,11 +19,13 @@ import aio_pika
 import aiohttp
 from aio_pika.abc import AbstractIncomingMessage
 from redis.asyncio import Redis
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from deploy.local import Services
 from tests.messages import NoMessageId, Published, Seen
 from worker.broker import connection as broker
 from worker.broker.topology import remove, topology
+from worker.errors import BrokerUnavailable
 from worker.names import Names
 from worker.settings import PREFIX, Settings
 
@@ -277,15 +279,28 @@ class Installation:
         for worker in self.workers:
             await worker.kill()
         await self.connection.close()
-        connection = await broker.connect(self.services.amqp_url, "cleaning up")
-        await remove(connection, topology(self.names, self.settings.partitions))
-        await broker.close(connection)
+        await clean_up(self.services, self.names, self.settings.partitions)
         # Redis may have been restarted since it was last asked.
         await self.redis.connection_pool.disconnect()
         keys = [key async for key in self.redis.scan_iter(f"{self.names.base}*", count=1000)]
         if keys:
             await self.redis.delete(*keys)
         await self.redis.aclose()
+
+
+@retry(
+    retry=retry_if_exception_type(BrokerUnavailable),
+    stop=stop_after_delay(PATIENCE_SECONDS),
+    wait=wait_fixed(0.2),
+    reraise=True,
+)
+async def clean_up(services: Services, names: Names, partitions: int) -> None:
+    """Remove what was declared; a stream is there only some time after its broker has started."""
+    connection = await broker.connect(services.amqp_url, "cleaning up")
+    try:
+        await remove(connection, topology(names, partitions))
+    finally:
+        await broker.close(connection)
 
 
 @asynccontextmanager

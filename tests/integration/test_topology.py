@@ -14,9 +14,9 @@ from aio_pika.abc import AbstractIncomingMessage
 from yarl import URL
 
 from deploy.local import Services
-from tests.harness import Installation, eventually, installation
+from tests.harness import Installation, clean_up, eventually, installation
 from worker.broker import connection as broker
-from worker.broker.topology import establish, remove, topology
+from worker.broker.topology import establish, topology
 from worker.errors import TopologyMismatch
 from worker.names import Names
 from worker.settings import HashExchange
@@ -37,9 +37,7 @@ async def names(services: Services) -> AsyncIterator[Names]:
     """A namespace of its own, emptied afterwards."""
     made = Names(f"test-{secrets.token_hex(5)}")
     yield made
-    connection = await broker.connect(services.amqp_url, "cleaning up")
-    await remove(connection, topology(made, PARTITIONS))
-    await broker.close(connection)
+    await clean_up(services, made, PARTITIONS)
 
 
 @pytest.fixture
