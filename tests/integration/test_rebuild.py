@@ -103,11 +103,12 @@ async def test_a_rebuild_of_a_healthy_redis_changes_nothing(calls: Installation)
     """Neither calls nor the epoch; workers do not notice."""
     await say_everything(calls)
     keys = [key async for key in calls.redis.scan_iter(f"{calls.names.call_prefix}*")]
-    before = {key: await calls.redis.dump(key) for key in keys}
+    redis: Any = calls.redis
+    before = {key: await redis.hgetall(key) for key in keys}
     epoch = await calls.redis.get(calls.names.epoch)
     report = await restored(calls)
     assert (report.calls, report.records, report.new_epoch) == (0, 0, False)
-    assert {key: await calls.redis.dump(key) for key in keys} == before
+    assert {key: await redis.hgetall(key) for key in keys} == before
     assert await calls.redis.get(calls.names.epoch) == epoch
     assert (await calls.ask("said", "retrieve")).content["status"] == 200
     assert not any(noticed(worker) for worker in calls.workers)
