@@ -53,7 +53,7 @@ class Metrics:
         )
         self.conflicts = Counter(
             "call_control_commit_conflicts",
-            "Calls loaded and decided again, because another worker had committed them meanwhile.",
+            "Calls loaded and decided again, because they had been committed meanwhile.",
             registry=self._registry,
         )
 

@@ -25,5 +25,6 @@ def translated_errors() -> Iterator[None]:
         # What redis-py makes of ASK with a node of the cluster that has no slot yet.
         if error.obj is not None:
             raise
+        raise_if_cancelled()
         raise StoreUnavailable("Redis: a key moves to a node that is not known yet") from error
     raise_if_cancelled()
