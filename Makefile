@@ -70,8 +70,8 @@ format: setup ## Format the code and fix what can be fixed
 lock: setup ## Lock what pyproject.toml asks for (ARGS=--upgrade for newer releases)
 	@$(PY) -m pip install -qq uv==$(UV_VERSION)
 	@# The dev lock follows the worker's: tests run what is deployed.
-	$(COMPILE) -o deploy/locks/worker.txt
-	$(COMPILE) --group dev -c deploy/locks/worker.txt -o deploy/locks/dev.txt
+	$(COMPILE) --extra tracing -o deploy/locks/worker.txt
+	$(COMPILE) --extra tracing --group dev -c deploy/locks/worker.txt -o deploy/locks/dev.txt
 
 clean: ## Stop and remove everything that was made here
 	@if [ -x $(PY) ]; then $(PY) -m deploy.local clean; fi
