@@ -24,7 +24,8 @@ from tenacity import (
 from schemas.events import Request
 from schemas.wire import RECORD_HEADER, RECORD_ID_HEADER
 from worker.broker import connection as broker
-from worker.broker.journal import Entry, Reader, read_journal, read_last_chunk
+from worker.broker.journal import Entry, read_journal, read_last_chunk
+from worker.broker.reader import Reader
 from worker.broker.topology import is_there
 from worker.core.call import Call
 from worker.errors import BrokerUnavailable, ConfigurationError, CorruptCall, StoreUnavailable
@@ -195,7 +196,7 @@ class _Rebuilding:
         if entries:
             self._last = entries[-1].offset
 
-    async def _read(self, reader: Reader, last: int, *, restoring: bool) -> None:
+    async def _read(self, reader: Reader[Entry], last: int, *, restoring: bool) -> None:
         end: float | None = None
         while end is None or time.monotonic() < end:
             at_end = self._next is not None and self._next > last

@@ -13,7 +13,8 @@ from tests.integration.test_rebuild import CALL, contents, empty_redis, restored
 from tests.integration.test_regression import begin
 from worker import rebuild as rebuilding
 from worker import regression
-from worker.broker.journal import Entry, Reader, read_last_chunk
+from worker.broker.journal import Entry, read_last_chunk
+from worker.broker.reader import Reader
 from worker.errors import BrokerUnavailable, StoreRegressed
 
 #: What stands before any offset: the first answer is late.
@@ -32,15 +33,15 @@ class _Pause:
 def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float, offset: int = FIRST) -> None:
     """Have each reader get what stands at an offset, and behind it, so many seconds later."""
     on_message = Reader.on_message
-    pauses: dict[Reader, _Pause] = defaultdict(_Pause)
+    pauses: dict[Reader[Any], _Pause] = defaultdict(_Pause)
 
-    async def go_on(reader: Reader, pause: _Pause) -> None:
+    async def go_on(reader: Reader[Any], pause: _Pause) -> None:
         await asyncio.sleep(seconds)
         pause.over = True
         for message in pause.held:
             await on_message(reader, message)
 
-    async def arrive(reader: Reader, message: DeliveredMessage) -> None:
+    async def arrive(reader: Reader[Any], message: DeliveredMessage) -> None:
         pause = pauses[reader]
         headers = message.header.properties.headers or {}
         if pause.over or (not pause.began and headers["x-stream-offset"] < offset):  # type: ignore[operator]  # an int

@@ -32,6 +32,7 @@ __all__ = [
     "close",
     "connect",
     "is_blocked",
+    "is_lost",
     "open_channel",
     "until_lost",
 ]
@@ -172,6 +173,11 @@ async def is_blocked(connection: AbstractConnection) -> bool:
     except TimeoutError:
         return True
     return False
+
+
+def is_lost(connection: AbstractConnection) -> bool:
+    """Tell whether a connection is gone."""
+    return connection.transport is None or connection.transport.connection.closing.done()
 
 
 async def until_lost(connection: AbstractConnection) -> None:

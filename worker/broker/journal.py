@@ -4,11 +4,9 @@ A stream is read from an offset and stays as it is. A reader that loses its conn
 again at the offset behind the last one it had.
 """
 
-import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,11 +15,10 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 from pamqp.common import FieldValue
 
-from worker.broker.connection import Channel, broker_errors, open_channel
-from worker.errors import BrokerUnavailable
+from worker.broker.reader import PREFETCH, Reader, reading
 
-#: Entries that RabbitMQ sends ahead of those that have been read.
-_PREFETCH: Final = 2000
+#: The header that says a message's place in its stream, and the argument that says where to begin.
+OFFSET: Final = "x-stream-offset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,50 +52,16 @@ class Entry:
         return value if isinstance(value, int) else 0
 
 
-class Reader:
-    """Reads on from an offset."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._arrived: deque[tuple[int, Entry]] = deque()
-        self._wake = asyncio.Event()
-        channel.closing.add_done_callback(lambda _: self._wake.set())
-
-    async def on_message(self, message: DeliveredMessage) -> None:
-        """Take what arrives. It only enqueues: a task per message has no order past an await."""
-        properties = message.header.properties
-        headers = properties.headers or {}
-        offset = headers.get("x-stream-offset")
-        if isinstance(offset, int) and message.delivery_tag is not None:
-            entry = Entry(offset, properties.timestamp, headers)
-            self._arrived.append((message.delivery_tag, entry))
-            self._wake.set()
-
-    async def take(self, limit: int, patience_seconds: float) -> list[Entry]:
-        """Return the next entries, as many as have arrived; none if none do for so long.
-
-        Raises:
-            BrokerUnavailable: The connection is gone.
-        """
-        try:
-            async with asyncio.timeout(patience_seconds):
-                while not self._arrived and not self._channel.is_closed:
-                    self._wake.clear()
-                    await self._wake.wait()
-        except TimeoutError:
-            return []
-        if not self._arrived:
-            raise BrokerUnavailable("RabbitMQ: connection lost while reading the journal")
-        taken = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
-        async with broker_errors("reading the journal"):
-            await self._channel.basic_ack(taken[-1][0], multiple=True, wait=False)
-        return [entry for _, entry in taken]
+def _entry(message: DeliveredMessage) -> Entry | None:
+    properties = message.header.properties
+    headers = properties.headers or {}
+    offset = headers.get(OFFSET)
+    return Entry(offset, properties.timestamp, headers) if isinstance(offset, int) else None
 
 
-@asynccontextmanager
-async def read_journal(
+def read_journal(
     connection: AbstractConnection, journal: str, offset: int | str
-) -> AsyncIterator[Reader]:
+) -> AbstractAsyncContextManager[Reader[Entry]]:
     """Read a journal.
 
     Args:
@@ -110,19 +73,7 @@ async def read_journal(
     Raises:
         BrokerUnavailable: The connection is gone.
     """
-    channel = await open_channel(connection)
-    reader = Reader(channel)
-    try:
-        async with broker_errors("reading the journal"):
-            await channel.basic_qos(prefetch_count=_PREFETCH)
-            await channel.basic_consume(
-                journal, reader.on_message, arguments={"x-stream-offset": offset}
-            )
-        yield reader
-    finally:
-        if not channel.is_closed:
-            async with broker_errors("closing a channel"):
-                await channel.close()
+    return reading(connection, journal, _entry, {OFFSET: offset})
 
 
 async def read_last_chunk(
@@ -149,10 +100,10 @@ async def read_last_chunk(
         BrokerUnavailable: The connection is gone.
     """
     async with read_journal(connection, journal, "last") as reader:
-        entries = await reader.take(_PREFETCH, patience_seconds)
+        entries = await reader.take(PREFETCH, patience_seconds)
         deadline = time.monotonic() + most_seconds
         more = entries
         while more and time.monotonic() < deadline:
-            more = await reader.take(_PREFETCH, quiet_seconds)
+            more = await reader.take(PREFETCH, quiet_seconds)
             entries += more
         return entries
