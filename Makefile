@@ -35,7 +35,8 @@ run: setup ## Run a worker against RabbitMQ and Redis of its own
 	@$(PY) -m deploy.local run -- $(WORKER)
 
 test: setup ## Run all tests (ARGS="-k word" to select)
-	$(PY) -m pytest $(ARGS)
+	@# A file's tests together, on servers of their own for each of the two processes.
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 backlog: setup ## Have one worker meet a million commands, and measure its memory
 	$(PY) -m tests.backlog --commands 1000000 --seconds 240
