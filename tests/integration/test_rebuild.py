@@ -302,6 +302,6 @@ async def test_callctl_rebuild_says_what_it_restored(calls: Installation) -> Non
     assert json.loads(output)["new_epoch"] is True
     calls.environment["CALL_CONTROL_NAMESPACE"] = "nobody-s"
     code, _, errors = await callctl(calls, "rebuild")
-    assert code == 1
+    assert code == 2
     assert errors.startswith("callctl: there is no journal nobody-s.call_control.events.journal")
     calls.environment["CALL_CONTROL_NAMESPACE"] = calls.names.base.partition(".")[0]
