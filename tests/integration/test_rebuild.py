@@ -297,7 +297,9 @@ async def test_callctl_rebuild_says_what_it_restored(calls: Installation) -> Non
     assert "+1816" not in output
     code, output, _ = await callctl(calls, "rebuild", "--json")
     report = json.loads(output)
-    assert (code, report["events"], report["calls"], report["new_epoch"]) == (0, 1, 0, False)
+    assert (code, report["calls"], report["new_epoch"]) == (0, 0, False)
+    # Two where the command was not acknowledged yet when Redis was emptied.
+    assert report["events"] in {1, 2}
     code, output, _ = await callctl(calls, "rebuild", "--accept-loss", "--json")
     assert json.loads(output)["new_epoch"] is True
     calls.environment["CALL_CONTROL_NAMESPACE"] = "nobody-s"
