@@ -122,7 +122,7 @@ class Fleet:
 
     async def start(self, count: int) -> None:
         """Start workers, and return when they have joined."""
-        _FORKING.set_forkserver_preload(["tests.saboteur"])
+        _FORKING.set_forkserver_preload(["tests.saboteur", "worker.cli.worker"])
         for _ in range(count):
             self._spawn()
         await self.whole()

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.harness import ROOT, Installation
+from worker.cli.exit_codes import ExitCode
 from worker.settings import PREFIX
 
 
@@ -59,7 +60,7 @@ async def test_a_user_s_mistake_is_one_line_and_no_traceback(
 ) -> None:
     """It names the field."""
     code, _, errors = await callctl(calls, *arguments, columns=40)
-    assert code == 1
+    assert code == ExitCode.USAGE
     assert errors.startswith(f"callctl: {message}")
     assert errors.count("\n") == 1
 
@@ -70,7 +71,7 @@ async def test_services_that_are_not_there_are_one_line_too(calls: Installation)
     calls.environment["CALL_CONTROL_REDIS_URL"] = "redis://:s3cret@127.0.0.1:1/0"
     for arguments, name in ((("send", "hold", "1"), "RabbitMQ"), (("show", "1"), "Redis")):
         code, _, errors = await callctl(calls, *arguments, columns=40)
-        assert code == 1
+        assert code == ExitCode.UNAVAILABLE
         assert errors.startswith(f"callctl: {name}: ")
         assert errors.count("\n") == 1
         assert "s3cret" not in errors

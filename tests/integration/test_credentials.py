@@ -157,7 +157,7 @@ async def test_callctl_never_shows_a_password(
     for url in (f"{SCHEMES[service][0]}://{MISTAKES['unreachable']}", str(refused)):
         secret.environment[variable] = url
         code, output, errors = await callctl(secret, *command)
-        assert (code, output, errors.count("\n")) == (1, "", 1)
+        assert (code, output, errors.count("\n")) == (3, "", 1)
         assert errors.startswith("callctl: R")
         assert shows_the_password(errors) == []
 
@@ -194,12 +194,12 @@ async def test_sentinels_may_have_a_password_that_is_not_that_of_the_servers(
         accept = {"endpoint": "tel:+18166623395"}
         assert (await calls.ask("123XYZ", "accept", **accept)).content["status"] == 200
         user = f"?sentinel_username={SENTINEL_USER}&sentinel_password={quote(OTHER, safe='')}"
-        for query, code in ((f"?{url.partition('?')[2]}", 0), (user, 0), ("", 1)):
+        for query, code in ((f"?{url.partition('?')[2]}", 0), (user, 0), ("", 3)):
             calls.environment["CALL_CONTROL_REDIS_URL"] = behind(sentinel, query)
             found, output, errors = await callctl(calls, "show", "123XYZ")
             assert found == code, output + errors
             assert shows_the_password(output + errors) == []
-            assert errors.count("\n") == code
+            assert errors.count("\n") == bool(code)
         former = sentinel.primary
         await asyncio.to_thread(former.kill)
         promoted = await asyncio.to_thread(sentinel.wait_promoted, former)

@@ -128,7 +128,7 @@ async def test_what_is_refused_stays_a_dead_letter(idle: Installation) -> None:
     assert "does not say where it was published" in errors
     await channel.exchange_delete(nowhere)
     code, _, errors = await dead(idle, "replay", "a", "--yes")
-    assert (code, errors) == (1, f"callctl: there is no exchange {nowhere}\n")
+    assert (code, errors) == (2, f"callctl: there is no exchange {nowhere}\n")
     assert [letter["message_id"] for letter in await listed(idle)] == ["a", "a", "b"]
 
 
@@ -192,7 +192,7 @@ async def test_nothing_is_acted_on_that_was_not_clearly_meant(
     await put_many(idle, 1)
     for verb in ("replay", "drop"):
         code, _, errors = await dead(idle, verb, *arguments, "--yes")
-        assert (code, errors.startswith("callctl: which dead letters?")) == (1, True)
+        assert (code, errors.startswith("callctl: which dead letters?")) == (2, True)
     assert len(await listed(idle)) == 1
 
 

@@ -297,11 +297,13 @@ async def test_callctl_rebuild_says_what_it_restored(calls: Installation) -> Non
     assert "+1816" not in output
     code, output, _ = await callctl(calls, "rebuild", "--json")
     report = json.loads(output)
-    assert (code, report["events"], report["calls"], report["new_epoch"]) == (0, 1, 0, False)
+    assert (code, report["calls"], report["new_epoch"]) == (0, 0, False)
+    # Two where the command was not acknowledged yet when Redis was emptied.
+    assert report["events"] in {1, 2}
     code, output, _ = await callctl(calls, "rebuild", "--accept-loss", "--json")
     assert json.loads(output)["new_epoch"] is True
     calls.environment["CALL_CONTROL_NAMESPACE"] = "nobody-s"
     code, _, errors = await callctl(calls, "rebuild")
-    assert code == 1
+    assert code == 2
     assert errors.startswith("callctl: there is no journal nobody-s.call_control.events.journal")
     calls.environment["CALL_CONTROL_NAMESPACE"] = calls.names.base.partition(".")[0]

@@ -1,20 +1,17 @@
 """Which dead letters a command is for."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from worker.broker.deadletters import DeadLetter
+from worker.cli.times import moment
 from worker.errors import ConfigurationError
 
 #: Characters of an id that have to be given, as of a commit's.
 _SHORTEST_ID: Final = 4
-
-_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ class Selection:
         Raises:
             ConfigurationError: ``since`` is no time.
         """
-        return cls(tuple(ids or ()), reason, call, _time(since) if since else None)
+        return cls(tuple(ids or ()), reason, call, moment(since) if since else None)
 
     def takes(self, letter: DeadLetter) -> bool:
         """Tell whether a dead letter is meant."""
@@ -78,19 +75,6 @@ def narrowed(
     if everything == (selection != Selection()):
         raise ConfigurationError("which dead letters? Give ids or filters, or --all")
     return selection
-
-
-def _time(text: str) -> datetime:
-    """Read ``90s``, ``10m``, ``2h`` or ``7d`` ago, or a time of ISO 8601, local unless it says."""
-    ago = _AGO.fullmatch(text)
-    try:
-        if ago:
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ConfigurationError(
-            "--since: expected 90s, 10m, 2h, 7d, or a time like 2026-01-31T12:00"
-        ) from None
 
 
 @dataclass(slots=True)

@@ -4,19 +4,41 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
+from typing import Annotated
 
-from pydantic_core import to_json
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker import rebuild as rebuilding
+from worker.cli.output import print_json
+from worker.cli.running import group, run
 from worker.settings import Settings
 
 #: Seconds between lines where there is no terminal for a bar.
 _LINE_SECONDS = 5.0
 
 
-async def rebuild(accept_loss: bool, as_json: bool, settings: Settings) -> int:  # noqa: FBT001 - options of a command
+app = group()
+
+
+@app.command()
+def rebuild(
+    *,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Restore nothing: go on with what is there.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print lines of JSON.")] = False,
+) -> None:
+    """Restore Redis from the journal after it has lost calls; workers wait for it.
+
+    It may be repeated, and changes nothing in a Redis that has lost nothing.
+    """
+    run(partial(_rebuild, accept_loss=accept_loss, as_json=as_json))
+
+
+async def _rebuild(settings: Settings, *, accept_loss: bool, as_json: bool) -> int:
     """Restore Redis from the journal, and say what was restored.
 
     Raises:
@@ -30,7 +52,7 @@ async def rebuild(accept_loss: bool, as_json: bool, settings: Settings) -> int: 
         report = await rebuilding.rebuild(settings, progress, accept_loss=accept_loss)
     seconds = round(time.monotonic() - started, 2)
     if as_json:
-        print(to_json({**asdict(report), "seconds": seconds}).decode())  # noqa: T201 - one line, however wide
+        print_json({**asdict(report), "seconds": seconds})
         return 0
     console.print(f"read      {report.events} events in {seconds:.1f} s")
     console.print(f"restored  {report.calls} calls, {report.records} records")
@@ -55,8 +77,10 @@ def _progress(console: Console, *, as_json: bool) -> Iterator[rebuilding.Progres
             nonlocal said
             if time.monotonic() - said > _LINE_SECONDS:
                 said = time.monotonic()
-                text = f"read {read} of about {there_are} events"
-                print(to_json({"read": read, "of": there_are}).decode() if as_json else text)  # noqa: T201 - see above
+                if as_json:
+                    print_json({"read": read, "of": there_are})
+                else:
+                    console.print(f"read {read} of about {there_are} events")
 
         yield line
         return

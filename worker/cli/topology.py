@@ -1,13 +1,30 @@
-"""``callctl topology apply``."""
+"""``callctl topology``."""
 
 from rich.console import Console
 
 from worker.broker.connection import close, connect
 from worker.broker.topology import declare, topology_of
+from worker.cli.running import group, run
 from worker.settings import Settings
 
+app = group()
 
-async def apply(settings: Settings) -> int:
+
+@app.callback()
+def topology() -> None:
+    """What the installation has at RabbitMQ."""
+
+
+@app.command()
+def apply() -> None:
+    """Declare what is missing, as a user who may configure; a difference is an error that names it.
+
+    Before the first producer of a new installation, and for workers that may not declare.
+    """
+    run(_apply)
+
+
+async def _apply(settings: Settings) -> int:
     """Declare an installation at RabbitMQ, for workers and others who may not.
 
     Raises:

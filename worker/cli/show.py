@@ -1,16 +1,30 @@
 """``callctl show``."""
 
-from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
+from worker.cli.running import group, run
+from worker.cli.times import clock
 from worker.core.call import Call
 from worker.settings import Settings
 from worker.store import CallStore, Record, close, connect
 
+app = group()
 
-async def show(request_id: str, settings: Settings) -> int:
+
+@app.command()
+def show(
+    request_id: Annotated[str, typer.Argument(help="The call.", metavar="REQUEST_ID")],
+) -> None:
+    """Show a call's state and its history."""
+    run(partial(_show, request_id))
+
+
+async def _show(request_id: str, settings: Settings) -> int:
     """Print a call's state and its records, oldest first; return 1 when nothing is known of it.
 
     Raises:
@@ -42,10 +56,9 @@ def _print_call(console: Console, call: Call) -> None:
 def _print_records(console: Console, records: list[tuple[str, Record]]) -> None:
     table = Table("time", "message", "event", "no.", "status", "state", "message_id")
     for message_id, record in records:
-        at = datetime.fromtimestamp(record.at / 1000, tz=UTC).astimezone()
         for event in record.events:
             table.add_row(
-                f"{at:%H:%M:%S.%f}"[:-3],
+                clock(record.at),
                 record.message,
                 event.name,
                 str(event.sequence),

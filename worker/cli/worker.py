@@ -7,10 +7,19 @@ import signal
 import structlog
 
 from worker import logs
+from worker.cli.running import group, run
 from worker.service import Service
 from worker.settings import Settings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+app = group()
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker until SIGTERM or Ctrl-C; a second signal exits at once."""
+    run(serve)
 
 
 async def serve(settings: Settings) -> int:
