@@ -146,7 +146,7 @@ class _Folding:
         known = self._records.get(record_id) if record_id else None
         if record_id is None or known is None:
             return self._decided(item)
-        if record_id in self._new:
+        if record_id in self._new and item.message.request.reply_to is None:
             # The same command twice in this batch: its events are on their way already.
             return Outcome(item, (), self._at)
         try:
