@@ -21,9 +21,17 @@ from tests.integration.test_cli import callctl
 from worker.broker import connection as broker
 from worker.broker.connection import Channel, open_channel
 from worker.broker.topology import declare, topology
-from worker.client import Client, answer
+from worker.client import CallControl, Event, Subscription
 from worker.errors import BrokerUnavailable
 from worker.names import Names
+
+
+async def first(events: Subscription) -> Event:
+    """Return the first event."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async for event in events:
+            return event
+    raise AssertionError("the subscription has ended")
 
 
 async def test_imported_users_cannot_log_in_before_they_have_a_password(
@@ -58,12 +66,13 @@ async def test_each_user_can_do_its_work(services: Services) -> None:
             guarded.acting_as("operator") as operating,
         ):
             durable = await subscribe(subscribing, names)
-            client = Client(subscribing, names, await open_channel(subscribing))
-            async with client.events() as events:
+            following = CallControl(guarded.url("subscriber"), namespace=names.namespace)
+            async with following as client, client.events() as events:
                 reply = await ask(producing, names, {"call_control": "hold", "request_id": "1"})
                 assert (await taken(durable)).body == reply.body
-                event = await answer(events, reply.header.properties.correlation_id or "", 20)
-            assert event.content["status"] == 481
+                event = await first(events)
+            assert event.correlation_id == reply.header.properties.correlation_id
+            assert event.status == 481
             journal = await consume(subscribing, names.journal, {"x-stream-offset": "first"})
             assert (await taken(journal)).body == reply.body
 

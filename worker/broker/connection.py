@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelNotFoundEntity, DeliveryError
 from aiormq import Channel, Connection
 from yarl import URL
 
@@ -33,6 +33,7 @@ __all__ = [
     "connect",
     "is_blocked",
     "is_lost",
+    "is_missing",
     "open_channel",
     "until_lost",
 ]
@@ -178,6 +179,14 @@ async def is_blocked(connection: AbstractConnection) -> bool:
 def is_lost(connection: AbstractConnection) -> bool:
     """Tell whether a connection is gone."""
     return connection.transport is None or connection.transport.connection.closing.done()
+
+
+def is_missing(cause: BaseException | None) -> bool:
+    """Tell whether an error means that a queue or an exchange does not exist.
+
+    A node that is still starting says NOT_FOUND too, of queues that are there but not up yet.
+    """
+    return isinstance(cause, ChannelNotFoundEntity) and "inaccessible" not in str(cause)
 
 
 async def until_lost(connection: AbstractConnection) -> None:

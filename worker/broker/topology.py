@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aio_pika.exceptions import ChannelPreconditionFailed
 from aiormq.exceptions import ChannelAccessRefused, ConnectionCommandInvalid
 from pamqp.common import FieldValue
 
-from worker.broker.connection import Channel, broker_errors, open_channel
+from worker.broker.connection import Channel, broker_errors, is_missing, open_channel
 from worker.errors import BrokerUnavailable, MayNotConfigure, TopologyMismatch
 from worker.names import Names
 from worker.settings import JOURNAL_BYTES, HashExchange, Settings
@@ -282,7 +282,7 @@ async def _refusals() -> AsyncIterator[None]:
                 f"RabbitMQ: {cause}; a queue or exchange keeps the arguments it was declared with:"
                 " set back what was changed, or delete it when it is empty"
             ) from None
-        if _is_missing(cause):
+        if is_missing(cause):
             raise TopologyMismatch(
                 f"RabbitMQ: {cause}; run `callctl topology apply` as a user who may declare"
             ) from None
@@ -292,8 +292,3 @@ async def _refusals() -> AsyncIterator[None]:
                 f"RabbitMQ: {cause}; CALL_CONTROL_HASH_EXCHANGE needs the plugin {plugins}"
             ) from None
         raise
-
-
-def _is_missing(cause: BaseException | None) -> bool:
-    # A node that is still starting says NOT_FOUND too, of queues that are there but not up yet.
-    return isinstance(cause, ChannelNotFoundEntity) and "inaccessible" not in str(cause)

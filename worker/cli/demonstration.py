@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,7 +15,10 @@ from schemas.contract import OK
 from worker import logs
 from worker.broker import connection as broker
 from worker.broker.topology import remove, topology
-from worker.client import Client, Received, answer, open_client
+from worker.cli.connecting import client_of
+from worker.client import Event
+from worker.client.link import Link
+from worker.client.requests import Request, Requests
 from worker.errors import BrokerUnavailable
 from worker.names import Names
 from worker.service import Service
@@ -103,8 +106,8 @@ async def demo(settings: Settings) -> int:
         update={"namespace": f"demo-{secrets.token_hex(4)}", "http_port": 0}
     )
     console = Console(highlight=False)
-    async with _worker(settings, console), open_client(settings) as client:
-        wrong = await _play(client, console)
+    async with _worker(settings, console):
+        wrong = await _play(settings, console)
     total = len(CONVERSATION)
     if wrong:
         console.print(f"{wrong} of {total} events were not the documented ones", style="red")
@@ -152,36 +155,45 @@ async def _clean_up(settings: Settings) -> None:
         await close(redis)
 
 
-async def _play(client: Client, console: Console) -> int:
+async def _play(settings: Settings, console: Console) -> int:
     table = Table("call", "command", "event", "ms", "", title="the documented conversation")
     wrong = 0
-    async with client.events() as events:
+    link = Link(settings.amqp_url.get_secret_value(), "callctl demo")
+    requests = Requests(link, Names(settings.namespace).commands)
+    async with client_of(settings) as calls, calls.events() as subscription:
+        events = aiter(subscription)
         for step in CONVERSATION:
             started = time.monotonic()
-            event = await _ask(client, events, step)
+            event = await _ask(requests, events, step)
+            milliseconds = (time.monotonic() - started) * 1000
             as_documented = fits(step, event.body)
             wrong += not as_documented
             table.add_row(
                 step.call,
                 _fields(step.body.items()),
                 _fields(item for item in event.content.items() if item[0] != "request_id"),
-                f"{(event.at - started) * 1000:.1f}",
+                f"{milliseconds:.1f}",
                 "ok" if as_documented else "NOT AS DOCUMENTED",
                 style=None if as_documented else "red",
             )
+    await link.close()
     console.print(table)
     return wrong
 
 
-async def _ask(client: Client, events: "asyncio.Queue[Received]", step: Step) -> Received:
+async def _ask(requests: Requests, events: AsyncIterator[Event], step: Step) -> Event:
+    """Publish a body as it stands, which the client's own methods would mend or refuse."""
     body: dict[str, Any] = {**step.body, "request_id": step.call}
-    message_id = await client.publish(step.call, {"content": body} if step.content else body)
-    if "network_report" in step.body:
-        return await asyncio.wait_for(events.get(), _ANSWER_SECONDS)
-    return await answer(events, message_id, _ANSWER_SECONDS)
+    request = Request(step.call, {"content": body} if step.content else body, secrets.token_hex(16))
+    await requests.publish(request, _ANSWER_SECONDS)
+    async with asyncio.timeout(_ANSWER_SECONDS):
+        while True:
+            event = await anext(events)
+            if "network_report" in step.body or event.correlation_id == request.message_id:
+                return event
 
 
-def fits(step: Step, body: dict[str, Any]) -> bool:
+def fits(step: Step, body: Mapping[str, Any]) -> bool:
     """Tell whether an event's body is, to the letter, the one a step has to bring back."""
     content = body.get("content") if step.content else body
     if not isinstance(content, dict) or (step.content and len(body) != 1):
