@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "send": "Publish a command.",
     "offer": "Play the network: offer an incoming call.",
     "watch": "Show events as they happen, until Ctrl-C.",
+    "load": "Send whole conversations at a rate, and show how long their answers took.",
     "show": "Show a call's state and its history.",
     "topology": "What the installation has at RabbitMQ.",
     "rebuild": "Restore Redis from the journal after it has lost calls; workers wait for it.",
