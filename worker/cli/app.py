@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "offer": "Play the network: offer an incoming call.",
     "watch": "Show events as they happen, until Ctrl-C.",
     "show": "Show a call's state and its history.",
+    "calls": "List the calls there are, the latest first, and count them by state.",
     "topology": "What the installation has at RabbitMQ.",
     "rebuild": "Restore Redis from the journal after it has lost calls; workers wait for it.",
     "dead": "Look at dead letters, replay them, drop them.",
