@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -106,6 +107,12 @@ async def test_an_operator_can_look_at_calls_and_change_nothing(
             code, output, errors = await callctl(calls, *arguments)
             assert (code, errors) == (0, "")
             assert "connected incoming" in output
+        code, output, errors = await callctl(calls, "doctor", "--json")
+        assert (code, errors) == (0, "")
+        findings = [each for each in json.loads(output)["findings"] if each["service"] == "Redis"]
+        # What only CONFIG GET tells.
+        unseen = {each["check"] for each in findings if each["level"] != "ok"}
+        assert unseen == {"persistence", "hash-max-listpack-value"}
         client: Any = Redis.from_url(operator)
         key = f"{calls.names.call_prefix}1"
         for command in (
