@@ -101,8 +101,8 @@ async def test_offer_plays_the_network_and_show_tells_the_call_s_history(
 
 async def test_show_of_an_unknown_call_says_so(calls: Installation) -> None:
     """And its exit code is 1."""
-    code, output, _ = await callctl(calls, "show", "nobody")
-    assert (code, output) == (1, "nothing is known of call nobody\n")
+    code, output, errors = await callctl(calls, "show", "nobody")
+    assert (code, output, errors) == (1, "", "nothing is known of call nobody\n")
 
 
 async def test_watch_shows_the_events_of_one_call(calls: Installation) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -86,6 +87,53 @@ async def test_a_worker_can_do_all_its_work(services: Services, server: RedisPro
         code, output, errors = await callctl(calls, "rebuild")
         assert code == 0, output + errors
         assert await calls.redis.exists(f"{calls.names.call_prefix}1")
+
+
+async def test_an_operator_can_look_at_calls_and_change_nothing(
+    services: Services, server: RedisProcess
+) -> None:
+    """As ``callctl`` does it."""
+    own = replace(services, redis_url=url_of(server, "call_control.admin"), redis=None)
+    async with installation(own) as calls:
+        admin: Any = calls.redis
+        for line in users().replace("call_control", calls.names.base).splitlines():
+            await admin.execute_command("ACL", "SETUSER", *line.split()[1:])
+        await calls.start()
+        await calls.subscribe()
+        await calls.ask("1", "accept", endpoint="tel:+18166623395")
+        operator = url_of(server, f"{calls.names.base}.operator")
+        calls.environment["CALL_CONTROL_REDIS_URL"] = operator
+        for arguments in (("show", "1"), ("calls",)):
+            code, output, errors = await callctl(calls, *arguments)
+            assert (code, errors) == (0, "")
+            assert "connected incoming" in output
+        code, output, errors = await callctl(calls, "doctor", "--json")
+        assert (code, errors) == (0, "")
+        findings = [each for each in json.loads(output)["findings"] if each["service"] == "Redis"]
+        # What only CONFIG GET tells.
+        unseen = {each["check"] for each in findings if each["level"] != "ok"}
+        assert unseen == {"persistence", "hash-max-listpack-value"}
+        client: Any = Redis.from_url(operator)
+        key = f"{calls.names.call_prefix}1"
+        for command in (
+            f"DEL {key}",
+            f"HSET {key} state ended",
+            f"PEXPIRE {key} 1",
+            f"SET {calls.names.partition_count} 1",
+            f"EVAL return(1) 1 {key}",
+            "GET other",
+            "CONFIG GET requirepass",
+            "ACL LIST",
+            "KEYS *",
+            "FLUSHALL",
+        ):
+            with pytest.raises(NoPermissionError):
+                await client.execute_command(*command.split())
+        await client.aclose()
+        worker = url_of(server, f"{calls.names.base}.worker")
+        calls.environment["CALL_CONTROL_REDIS_URL"] = worker
+        code, _, errors = await callctl(calls, "calls")
+        assert (code, errors.count("\n"), "scan" in errors) == (3, 1, True)
 
 
 async def test_a_worker_can_wait_for_a_replica(services: Services, server: RedisProcess) -> None:

@@ -230,10 +230,21 @@ async def is_there(connection: AbstractConnection, queue: str) -> bool:
         BrokerUnavailable: The connection is gone, or the queue cannot be reached for now.
     """
     try:
-        await _each(connection, [Queue(queue, {}).find])
+        await find(connection, Queue(queue, {}))
     except TopologyMismatch:
         return False
     return True
+
+
+async def find(connection: AbstractConnection, wanted: Queue | Exchange) -> None:
+    """Make sure that something exists; RabbitMQ compares no arguments here.
+
+    Raises:
+        MayNotConfigure: RabbitMQ does not tell this user (4.3: one without any permission for it).
+        TopologyMismatch: It does not.
+        BrokerUnavailable: The connection is gone, or a queue cannot be reached for now.
+    """
+    await _each(connection, [wanted.find])
 
 
 async def remove(connection: AbstractConnection, unwanted: Topology) -> None:

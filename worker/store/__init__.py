@@ -3,12 +3,14 @@
 from worker.store.calls import CallStore, Change, StoredCall
 from worker.store.codec import Record
 from worker.store.connection import close, connect
+from worker.store.listing import Listed, every_call
 from worker.store.servers import RedisClient, Servers, reconnect
 from worker.store.suspects import Suspects
 
 __all__ = [
     "CallStore",
     "Change",
+    "Listed",
     "Record",
     "RedisClient",
     "Servers",
@@ -16,5 +18,6 @@ __all__ = [
     "Suspects",
     "close",
     "connect",
+    "every_call",
     "reconnect",
 ]

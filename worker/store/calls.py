@@ -258,6 +258,19 @@ class CallStore:
         call, _ = decode_call(request_id, [fields.get(name.encode()) for name in CALL_FIELDS])
         return call, decode_history(request_id, fields)
 
+    async def expires_ms(self, request_id: str) -> int | None:
+        """Return how long a call is kept, unless something happens to it, in milliseconds.
+
+        None for ever, or where nothing is stored.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        client: Any = self._redis
+        with translated_errors():
+            left = int(await client.pttl(self.key(request_id)))
+        return left if left >= 0 else None
+
     def _arguments(self, change: Change) -> Iterator[str | bytes | int]:
         yield change.version
         yield self.kept_ms(change.call)

@@ -1,0 +1,86 @@
+"""Compare what an installation should have at RabbitMQ with what is there, and change nothing."""
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from aio_pika.abc import AbstractConnection
+
+from worker.broker.topology import Exchange, Queue, Topology, declare, find
+from worker.errors import MayNotConfigure, TopologyMismatch
+
+#: How many are compared at once; each takes a channel.
+_AT_ONCE: Final = 8
+
+
+class Match(StrEnum):
+    """How something at the broker compares with what it should be."""
+
+    SAME = "same"
+    MISSING = "missing"
+    DIFFERENT = "different"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """An exchange or a queue, compared.
+
+    Attributes:
+        kind: ``exchange`` or ``queue``.
+        name: Its name.
+        match: How it compares.
+        why: What RabbitMQ says of it, and what to do; empty where all is well.
+    """
+
+    kind: str
+    name: str
+    match: Match
+    why: str = ""
+
+
+async def verify(connection: AbstractConnection, wanted: Topology) -> list[Compared]:
+    """Compare exchanges and queues; bindings cannot be seen over AMQP.
+
+    Only a user who may declare something can have its type and arguments compared.
+
+    Raises:
+        BrokerUnavailable: The connection is gone, or a queue cannot be reached for now.
+    """
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def compare(each: Queue | Exchange) -> Compared:
+        async with turns:
+            return await _compare(connection, each)
+
+    things: tuple[Exchange | Queue, ...] = (*wanted.exchanges, *wanted.queues)
+    results = await asyncio.gather(*map(compare, things), return_exceptions=True)
+    compared = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        compared.append(result)
+    return compared
+
+
+async def _compare(connection: AbstractConnection, each: Queue | Exchange) -> Compared:
+    if isinstance(each, Exchange):
+        kind, alone = "exchange", Topology((), (each,), ())
+    else:
+        kind, alone = "queue", Topology((each,), (), ())
+    try:
+        await find(connection, each)
+    except MayNotConfigure:
+        return Compared(kind, each.name, Match.UNKNOWN, "this user may not see it")
+    except TopologyMismatch as error:
+        return Compared(kind, each.name, Match.MISSING, str(error))
+    try:
+        # RabbitMQ compares the arguments of what is there already.
+        await declare(connection, alone)
+    except MayNotConfigure:
+        why = "there; only a user who may declare it can have its arguments compared"
+        return Compared(kind, each.name, Match.UNKNOWN, why)
+    except TopologyMismatch as error:
+        return Compared(kind, each.name, Match.DIFFERENT, str(error))
+    return Compared(kind, each.name, Match.SAME)
