@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -19,6 +20,10 @@ MAX_BODY_BYTES: Final = 64 * 1024
 
 #: Of the events' headers and bodies; raised when either changes incompatibly.
 SCHEMA_VERSION: Final = 1
+
+#: The version of CloudEvents that events keep to, and the head of their ``type``.
+CLOUDEVENTS_VERSION: Final = "1.0"
+CLOUDEVENTS_TYPE: Final = "call_control"
 
 #: The headers from which a call is restored when its store has lost it.
 RECORD_ID_HEADER: Final = "record_id"
@@ -172,21 +177,33 @@ def write_body(event: Event, names: EventNames) -> bytes:
 
 
 def event_headers(
-    event: Event, record: tuple[str, bytes] | None = None
+    event: Event, at: int, source: str, record: tuple[str, bytes] | None = None
 ) -> dict[str, str | int | bool]:
     """Return an event's AMQP headers.
 
+    Among them are the attributes of a CloudEvent in binary mode, with the prefix that survives JMS
+    (CloudEvents 1.0.2, "AMQP Protocol Binding", section 3.1.3.1).
+
     Args:
         event: The event.
+        at: When it was decided, in milliseconds since the epoch.
+        source: The installation it comes from, as a URI-reference.
         record: What the worker stores of its message, in UTF-8, and before it the id under which it
             does: from that a call can be restored. None where nothing is stored.
     """
+    time = datetime.fromtimestamp(at / 1000, tz=UTC)
     headers: dict[str, str | int | bool] = {
         "request_id": event.request_id,
         "sequence": event.sequence,
         "call_state": event.call_state,
         "terminal": event.terminal,
         "schema_version": SCHEMA_VERSION,
+        "cloudEvents_specversion": CLOUDEVENTS_VERSION,
+        "cloudEvents_id": event.message_id,
+        "cloudEvents_source": source,
+        "cloudEvents_type": f"{CLOUDEVENTS_TYPE}.{event.name}",
+        "cloudEvents_subject": event.request_id,
+        "cloudEvents_time": time.isoformat(timespec="milliseconds"),
     }
     if event.answers is not None:
         headers["call_control"] = event.answers.call_control or ""
