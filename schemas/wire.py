@@ -31,13 +31,14 @@ RECORD_HEADER: Final = "record"
 
 #: The keys under which a command says what it is; the second is one of the contract's oddities.
 COMMAND_KEYS: Final = ("call_control", "call-control")
-_REPORT_KEY: Final = "network_report"
+REPORT_KEY: Final = "network_report"
 _REQUEST_ID: Final = TypeAdapter(RequestId)
 _PRESENTABLE: Final = re.compile(r"[A-Za-z_\-]{1,32}")
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
-_COMMAND_NAMES: Final = {
+#: The commands by what stands under those keys, with underscores for hyphens.
+COMMAND_NAMES: Final = {
     **{name.value: name for name in CommandName},
     "unmute": CommandName.UN_MUTE,
 }
@@ -92,7 +93,7 @@ def read(body: bytes) -> Reading:
     if not isinstance(document, dict):
         return Reading(Envelope.BARE, Malformed("body", "not a JSON object"))
     content = document.get("content")
-    if isinstance(content, dict) and document.keys().isdisjoint((*COMMAND_KEYS, _REPORT_KEY)):
+    if isinstance(content, dict) and document.keys().isdisjoint((*COMMAND_KEYS, REPORT_KEY)):
         return Reading(Envelope.CONTENT, _read_object(content))
     return Reading(Envelope.BARE, _read_object(document))
 
@@ -102,16 +103,16 @@ def _read_object(document: Mapping[str, Any]) -> Command | Report | Malformed:
         if key in document:
             written = document[key]
             spelled = written.replace("-", "_") if isinstance(written, str) else ""
-            name = _COMMAND_NAMES.get(spelled)
+            name = COMMAND_NAMES.get(spelled)
             if name is None:
                 return _unknown_name("call_control", CommandName, written, document)
             return _validated(COMMAND_MODELS[name], document, "call_control", name)
-    if _REPORT_KEY in document:
-        written = document[_REPORT_KEY]
+    if REPORT_KEY in document:
+        written = document[REPORT_KEY]
         report = _REPORT_NAMES.get(written) if isinstance(written, str) else None
         if report is None:
-            return _unknown_name(_REPORT_KEY, ReportName, written, document)
-        return _validated(REPORT_MODELS[report], document, _REPORT_KEY, report)
+            return _unknown_name(REPORT_KEY, ReportName, written, document)
+        return _validated(REPORT_MODELS[report], document, REPORT_KEY, report)
     return Malformed("call_control", "missing", _readable_request_id(document))
 
 
@@ -123,7 +124,7 @@ def _validated(
     except ValidationError as error:
         # Neither the input nor the error's own context may get out: it can hold digits.
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    is_report = key == _REPORT_KEY
+    is_report = key == REPORT_KEY
     return Malformed(
         str(first["loc"][0]),
         _problem(model, first),
@@ -148,7 +149,7 @@ def _unknown_name(
         f"expected one of {', '.join(names)}",
         _readable_request_id(document),
         shown,
-        is_report=key == _REPORT_KEY,
+        is_report=key == REPORT_KEY,
     )
 
 
