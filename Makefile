@@ -61,8 +61,8 @@ lint: setup ## Check style and types
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 
-docs: setup ## Renew the tables that the pages take from the code
-	$(PY) -m worker.reference README.md schemas/README.md
+docs: setup ## Renew what is made from the code: tables, schemas, the reference page
+	$(PY) -m worker.reference
 
 format: setup ## Format the code and fix what can be fixed
 	$(PY) -m ruff format

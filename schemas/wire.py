@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -20,19 +21,24 @@ MAX_BODY_BYTES: Final = 64 * 1024
 #: Of the events' headers and bodies; raised when either changes incompatibly.
 SCHEMA_VERSION: Final = 1
 
+#: The version of CloudEvents that events keep to, and the head of their ``type``.
+CLOUDEVENTS_VERSION: Final = "1.0"
+CLOUDEVENTS_TYPE: Final = "call_control"
+
 #: The headers from which a call is restored when its store has lost it.
 RECORD_ID_HEADER: Final = "record_id"
 RECORD_HEADER: Final = "record"
 
 #: The keys under which a command says what it is; the second is one of the contract's oddities.
 COMMAND_KEYS: Final = ("call_control", "call-control")
-_REPORT_KEY: Final = "network_report"
+REPORT_KEY: Final = "network_report"
 _REQUEST_ID: Final = TypeAdapter(RequestId)
 _PRESENTABLE: Final = re.compile(r"[A-Za-z_\-]{1,32}")
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
-_COMMAND_NAMES: Final = {
+#: The commands by what stands under those keys, with underscores for hyphens.
+COMMAND_NAMES: Final = {
     **{name.value: name for name in CommandName},
     "unmute": CommandName.UN_MUTE,
 }
@@ -87,7 +93,7 @@ def read(body: bytes) -> Reading:
     if not isinstance(document, dict):
         return Reading(Envelope.BARE, Malformed("body", "not a JSON object"))
     content = document.get("content")
-    if isinstance(content, dict) and document.keys().isdisjoint((*COMMAND_KEYS, _REPORT_KEY)):
+    if isinstance(content, dict) and document.keys().isdisjoint((*COMMAND_KEYS, REPORT_KEY)):
         return Reading(Envelope.CONTENT, _read_object(content))
     return Reading(Envelope.BARE, _read_object(document))
 
@@ -97,16 +103,16 @@ def _read_object(document: Mapping[str, Any]) -> Command | Report | Malformed:
         if key in document:
             written = document[key]
             spelled = written.replace("-", "_") if isinstance(written, str) else ""
-            name = _COMMAND_NAMES.get(spelled)
+            name = COMMAND_NAMES.get(spelled)
             if name is None:
                 return _unknown_name("call_control", CommandName, written, document)
             return _validated(COMMAND_MODELS[name], document, "call_control", name)
-    if _REPORT_KEY in document:
-        written = document[_REPORT_KEY]
+    if REPORT_KEY in document:
+        written = document[REPORT_KEY]
         report = _REPORT_NAMES.get(written) if isinstance(written, str) else None
         if report is None:
-            return _unknown_name(_REPORT_KEY, ReportName, written, document)
-        return _validated(REPORT_MODELS[report], document, _REPORT_KEY, report)
+            return _unknown_name(REPORT_KEY, ReportName, written, document)
+        return _validated(REPORT_MODELS[report], document, REPORT_KEY, report)
     return Malformed("call_control", "missing", _readable_request_id(document))
 
 
@@ -118,7 +124,7 @@ def _validated(
     except ValidationError as error:
         # Neither the input nor the error's own context may get out: it can hold digits.
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    is_report = key == _REPORT_KEY
+    is_report = key == REPORT_KEY
     return Malformed(
         str(first["loc"][0]),
         _problem(model, first),
@@ -143,7 +149,7 @@ def _unknown_name(
         f"expected one of {', '.join(names)}",
         _readable_request_id(document),
         shown,
-        is_report=key == _REPORT_KEY,
+        is_report=key == REPORT_KEY,
     )
 
 
@@ -172,21 +178,33 @@ def write_body(event: Event, names: EventNames) -> bytes:
 
 
 def event_headers(
-    event: Event, record: tuple[str, bytes] | None = None
+    event: Event, at: int, source: str, record: tuple[str, bytes] | None = None
 ) -> dict[str, str | int | bool]:
     """Return an event's AMQP headers.
 
+    Among them are the attributes of a CloudEvent in binary mode, with the prefix that survives JMS
+    (CloudEvents 1.0.2, "AMQP Protocol Binding", section 3.1.3.1).
+
     Args:
         event: The event.
+        at: When it was decided, in milliseconds since the epoch.
+        source: The installation it comes from, as a URI-reference.
         record: What the worker stores of its message, in UTF-8, and before it the id under which it
             does: from that a call can be restored. None where nothing is stored.
     """
+    time = datetime.fromtimestamp(at / 1000, tz=UTC)
     headers: dict[str, str | int | bool] = {
         "request_id": event.request_id,
         "sequence": event.sequence,
         "call_state": event.call_state,
         "terminal": event.terminal,
         "schema_version": SCHEMA_VERSION,
+        "cloudEvents_specversion": CLOUDEVENTS_VERSION,
+        "cloudEvents_id": event.message_id,
+        "cloudEvents_source": source,
+        "cloudEvents_type": f"{CLOUDEVENTS_TYPE}.{event.name}",
+        "cloudEvents_subject": event.request_id,
+        "cloudEvents_time": time.isoformat(timespec="milliseconds"),
     }
     if event.answers is not None:
         headers["call_control"] = event.answers.call_control or ""

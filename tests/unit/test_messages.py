@@ -49,7 +49,7 @@ def test_an_event_is_published_as_the_contract_says() -> None:
     assert properties.delivery_mode == 2
     assert properties.app_id == "call-control-worker"
     assert properties.timestamp == datetime(2025, 10, 9, 8, 53, 20, tzinfo=UTC)
-    assert properties.headers == event_headers(event, record)
+    assert properties.headers == event_headers(event, AT, "call_control", record)
     assert properties.reply_to is None
     assert properties.expiration is None
 

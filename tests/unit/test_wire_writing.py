@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from string import ascii_letters, digits, punctuation
 from urllib.parse import unquote
 
@@ -14,6 +15,9 @@ from schemas.events import Envelope, Event, Request
 from schemas.fields import SHORT_STRING_BYTES
 from schemas.wire import event_headers, read, routing_key, write_body
 from tests.unit.builders import ALICE, BOB, CALL_ID
+
+AT = 1_760_000_000_007
+SOURCE = "blue.call_control"
 
 HELD = Event(
     name=EventName.CALL_HELD,
@@ -166,7 +170,7 @@ def test_a_body_is_json_in_utf_8_whatever_the_network_says(reason: str) -> None:
 def test_headers_say_what_the_body_does_not() -> None:
     """All of the contract's headers, for an answer to a command that was traced."""
     traced = answering(HELD, Envelope.BARE, traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
-    assert event_headers(traced) == {
+    assert event_headers(traced, AT, SOURCE) == {
         "request_id": "123XYZ",
         "sequence": 2,
         "call_control": "hold",
@@ -174,20 +178,33 @@ def test_headers_say_what_the_body_does_not() -> None:
         "terminal": False,
         "schema_version": 1,
         "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
+        "cloudEvents_specversion": "1.0",
+        "cloudEvents_id": HELD.message_id,
+        "cloudEvents_source": "blue.call_control",
+        "cloudEvents_type": "call_control.call_held",
+        "cloudEvents_subject": "123XYZ",
+        "cloudEvents_time": "2025-10-09T08:53:20.007+00:00",
     }
 
 
 def test_headers_of_what_nobody_asked_for_name_no_command() -> None:
     """The network's own doing answers nothing and continues no trace."""
-    headers = event_headers(replace(HELD, answers=None, terminal=True))
-    assert headers.keys() == {"request_id", "sequence", "call_state", "terminal", "schema_version"}
+    headers = event_headers(replace(HELD, answers=None, terminal=True), AT, SOURCE)
+    assert headers.keys() == event_headers(HELD, AT, SOURCE).keys() - {"call_control"}
     assert headers["terminal"] is True
+
+
+@given(at=st.integers(0, 4_000_000_000_000))
+def test_the_time_of_an_event_is_told_to_the_millisecond(at: int) -> None:
+    """Copies carry the recorded one, so nothing may get lost on the way."""
+    told = datetime.fromisoformat(str(event_headers(HELD, at, SOURCE)["cloudEvents_time"]))
+    assert told == datetime.fromtimestamp(0, tz=UTC) + timedelta(milliseconds=at)
 
 
 def test_headers_hold_what_a_call_is_restored_from() -> None:
     """As it is stored, behind the id under which it is; no record, no header."""
-    headers = event_headers(HELD, ("m2", b'[1,"hold"]'))
-    assert headers == {**event_headers(HELD), "record_id": "m2", "record": '[1,"hold"]'}
+    headers = event_headers(HELD, AT, SOURCE, ("m2", b'[1,"hold"]'))
+    assert headers == {**event_headers(HELD, AT, SOURCE), "record_id": "m2", "record": '[1,"hold"]'}
 
 
 def test_a_message_id_depends_on_call_cause_and_index_alone() -> None:

@@ -76,7 +76,7 @@ def event_message(
             content_type="application/json",
             correlation_id=event.answers.correlation_id if event.answers else None,
             delivery_mode=PERSISTENT,
-            headers=dict(event_headers(event, record)),
+            headers=dict(event_headers(event, at, names.base, record)),
             message_id=event.message_id,
             message_type=event.name.value,
             timestamp=_timestamp(at),

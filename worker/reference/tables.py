@@ -1,12 +1,10 @@
-"""The reference tables, made from the code's own: ``python -m worker.reference`` renews them.
+"""The reference tables, in Markdown.
 
 A page holds them between a pair of comments, ``<!-- table NAME -->`` and ``<!-- end -->``.
 """
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Final
 
 from schemas.contract import OUTCOMES
@@ -136,13 +134,3 @@ def renewed(page: str) -> str:
         KeyError: It names a table that there is not.
     """
     return _BLOCK.sub(lambda found: found[1] + _TABLES[found[2]]() + found[3], page)
-
-
-def main() -> None:
-    """Renew the tables of the pages named on the command line."""
-    for path in map(Path, sys.argv[1:]):
-        path.write_text(renewed(path.read_text()))
-
-
-if __name__ == "__main__":
-    main()
