@@ -92,6 +92,9 @@ class Metrics:
             ["status"],
             registry=registry,
         )
+        for status in (400, 500):
+            # Prometheus sees no increase in a series that begins with 1.
+            self.dead_letters.labels(status)
         self.conflicts = Counter(
             "call_control_commit_conflicts",
             "Calls loaded and decided again, because they had been committed meanwhile.",

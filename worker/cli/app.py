@@ -16,6 +16,7 @@ from worker.cli import (
     dead,
     declaring,
     demonstration,
+    overseeing,
     publishing,
     rebuilding,
     serving,
@@ -127,6 +128,17 @@ def watch(
 def show(request_id: RequestIdArgument) -> None:
     """Show a call's state and its history."""
     _run(partial(showing.show, request_id))
+
+
+@app.command()
+def top(
+    *,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1)] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each look.")] = False,
+) -> None:
+    """Show workers, rates, what waits and calls by state, until Ctrl-C."""
+    _run(partial(overseeing.top, interval_seconds=interval, once=once, as_json=as_json))
 
 
 @_topology.command()
