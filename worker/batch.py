@@ -41,6 +41,7 @@ class Outcome:
         status: The status of a dead letter.
         dead_reason: Why it goes to the dead letters; None where it does not.
         record: Its record as it is stored, behind the id under which it is; None where none is.
+        duplicate: Whether a record answers it.
     """
 
     item: Item
@@ -49,6 +50,7 @@ class Outcome:
     status: int = 200
     dead_reason: str | None = None
     record: tuple[str, bytes] | None = None
+    duplicate: bool = False
 
     def close(self) -> None:
         """Note that the delivery has this outcome, so that its record answers no later one."""
@@ -92,7 +94,8 @@ def fold(
         The change to commit, if anything changed, and an outcome for each message.
     """
     if isinstance(stored, CorruptCall):
-        _log.error("call cannot be read", why=str(stored))
+        for item in items:
+            _log.error("call cannot be read", **item.identity, why=str(stored))
         return None, [_outcome_of_corruption(item, at) for item in items]
     folding = _Folding(stored, decide, at)
     records = _records_of(items, stored.records, since)
@@ -148,16 +151,17 @@ class _Folding:
             return self._decided(item)
         if record_id in self._new and item.message.request.reply_to is None:
             # The same command twice in this batch: its events are on their way already.
-            return Outcome(item, (), self._at)
+            return Outcome(item, (), self._at, duplicate=True)
         try:
             request = item.message.request
             if item.anonymous:
                 request = replace(request, id=record_id)
             record = decode_record(known, self._call.request_id, request)
         except CorruptCall as error:
-            _log.error("record cannot be read", why=str(error))
+            _log.error("record cannot be read", **item.identity, why=str(error))
             return _outcome_of_corruption(item, self._at)
-        return _outcome(item, record.events, record.at, (record_id, known))
+        outcome = _outcome(item, record.events, record.at, (record_id, known))
+        return replace(outcome, duplicate=True)
 
     def change(self, *, anew: bool) -> Change | None:
         if not self._new and not (anew and self._stored.records):
@@ -176,7 +180,7 @@ class _Folding:
             # Not the error's text: it can quote the command, digits included.
             _log.error(
                 "decision failed",
-                request_id=self._call.request_id,
+                **item.identity,
                 why=type(error).__name__,
                 where=place(error),
             )
@@ -188,18 +192,13 @@ class _Folding:
     def _recorded(self, item: Item, message: Message, decision: Decision) -> Outcome:
         stored = None
         if decision.events or decision.call != self._call:
-            record = Record(self._at, _name(message), decision.call, decision.events)
+            record = Record(self._at, message.kind, decision.call, decision.events)
             record_id = short_id(message.request.id)
             value = encode_record(record, message.request)
             stored = record_id, value
             self._records[record_id] = self._new[record_id] = value
         self._call = decision.call
         return _outcome(item, decision.events, self._at, stored)
-
-
-def _name(message: Message) -> str:
-    body = message.body
-    return getattr(body, "network_report", None) or message.request.call_control or ""
 
 
 def _outcome(

@@ -1,14 +1,54 @@
-"""``/live``, ``/ready`` and ``/metrics`` over HTTP."""
+"""How a worker stands, and ``/live``, ``/ready`` and ``/metrics`` over HTTP."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, StoreRegressed
 from worker.metrics import Metrics
+
+
+@dataclass
+class Standing:
+    """How a worker stands with the services it needs.
+
+    Attributes:
+        joined: Whether it is among the workers.
+        beaten_at: When its heartbeat was last taken, by ``time.monotonic``.
+        blocked: Whether RabbitMQ blocks what it publishes.
+        stalled: The partitions that stand still.
+        regressed: Why Redis cannot be worked with; None while it can.
+    """
+
+    joined: bool = False
+    beaten_at: float = field(default=float("-inf"))
+    blocked: bool = False
+    stalled: frozenset[int] = frozenset()
+    regressed: StoreRegressed | None = None
+
+    def problems(self, lapse_seconds: float) -> list[str]:
+        """Say what keeps the worker from taking commands; nothing when it is ready.
+
+        Args:
+            lapse_seconds: The age at which a heartbeat counts no more.
+        """
+        found = []
+        if self.regressed is not None:
+            found.append(str(self.regressed))
+        elif not self.joined:
+            found.append("not joined: waiting for RabbitMQ and Redis")
+        elif time.monotonic() - self.beaten_at > lapse_seconds:
+            found.append("heartbeat lapsed: Redis does not answer")
+        if self.blocked:
+            found.append("RabbitMQ blocks publishing: it is short of memory or disk")
+        if self.stalled:
+            found.append(f"partitions stalled: {sorted(self.stalled)}")
+        return found
 
 
 @asynccontextmanager

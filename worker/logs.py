@@ -12,11 +12,20 @@ from worker.settings import LogFormat, Settings
 _LIBRARIES: Final = ("aio_pika", "aiormq", "redis", "asyncio", "aiohttp")
 
 
+class _Logger(structlog.PrintLogger):
+    """A logger on standard error that knows its name."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(sys.stderr)
+        self.name = name
+
+
 def configure(settings: Settings) -> None:
     """Set up structlog, and the standard library's logging in the same form."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
+        structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
@@ -29,7 +38,7 @@ def configure(settings: Settings) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_Logger,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

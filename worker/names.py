@@ -55,6 +55,10 @@ class Names:
         """The sorted set of the workers' heartbeats."""
         return f"{self.base}.workers"
 
+    def worker(self, name: str) -> str:
+        """The key under which a worker says how it is."""
+        return f"{self.workers}.{name}"
+
     @property
     def partition_count(self) -> str:
         """The key that holds the number of partitions in force."""

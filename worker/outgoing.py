@@ -80,7 +80,7 @@ def _log_failure(outcome: Outcome, error: Exception) -> None:
     # Not the error's text: it can quote what could not be encoded, digits included.
     _log.error(
         "answer cannot be built",
-        request_id=outcome.item.request_id,
+        **outcome.item.identity,
         why=type(error).__name__,
         where=place(error),
     )

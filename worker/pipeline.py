@@ -15,7 +15,7 @@ So the unacknowledged command is the outbox, and there is no other.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -39,8 +39,8 @@ from worker.broker.subscription import Delivery
 from worker.core.call import Call
 from worker.core.messages import Decision, Message
 from worker.errors import StoreUnavailable
-from worker.metrics import Metrics
 from worker.names import Names
+from worker.observer import Observer
 from worker.outgoing import build
 from worker.reading import Item, by_call, read_delivery
 from worker.store import CallStore, StoredCall, Suspects
@@ -85,7 +85,7 @@ class Pipeline:
         store: Where calls are.
         outbox: Where events go.
         suspects: The commands on which workers may have crashed.
-        metrics: What is counted.
+        observer: Told of what becomes of commands.
         decide: The pure decision.
         names: The installation's names.
         event_names: Which name stands in an event's body.
@@ -97,7 +97,7 @@ class Pipeline:
     store: CallStore
     outbox: Outbox
     suspects: Suspects
-    metrics: Metrics
+    observer: Observer
     decide: Decide
     names: Names
     event_names: EventNames
@@ -121,13 +121,13 @@ class Pipeline:
     async def _take_and_commit(self, committed: asyncio.Queue[list[Outcome]]) -> None:
         while True:
             deliveries = await self.inbox.take(self.batch_size)
+            self.observer.taken(deliveries)
             for suspicious, some in groupby(deliveries, _is_suspicious):
                 if suspicious:
                     for delivery in some:
                         await self._process_alone(delivery, committed)
                 else:
-                    items = [read_delivery(delivery) for delivery in some]
-                    await committed.put(await self.commit(items, self.decide))
+                    await committed.put(await self.commit(self._read(some), self.decide))
 
     async def _process_alone(
         self, delivery: Delivery, committed: asyncio.Queue[list[Outcome]]
@@ -135,20 +135,23 @@ class Pipeline:
         """Process a delivery while nothing else is under way, so that a crash is its own doing."""
         partition = delivery.subscription.partition
         await committed.join()
-        died = await self._patiently(partial(self.suspects.begin, partition))
+        died = await self._patiently("suspects", partial(self.suspects.begin, partition))
         try:
             guilty = died >= _MOST_CRASHES
+            items = self._read([delivery])
             if guilty:
-                _log.error("workers crash on a command", partition=partition, workers=died)
-                self.metrics.poisoned.inc()
-            items = [read_delivery(delivery)]
+                _log.error("workers crash on a command", **items[0].identity, workers=died)
+                self.observer.metrics.poisoned.inc()
             await committed.put(await self.commit(items, _crash if guilty else self.decide))
             await committed.join()
         except BaseException:
             with suppress(StoreUnavailable):
                 await self.suspects.withdraw()
             raise
-        await self._patiently(partial(self.suspects.finish, partition))
+        await self._patiently("suspects", partial(self.suspects.finish, partition))
+
+    def _read(self, deliveries: Iterable[Delivery]) -> list[Item]:
+        return self.observer.begun([read_delivery(delivery) for delivery in deliveries])
 
     async def commit(self, items: Sequence[Item], decide: Decide) -> list[Outcome]:
         """Load, decide and commit; return the outcomes in the order of the items."""
@@ -160,7 +163,7 @@ class Pipeline:
             if not calls:
                 break
             wanted = {call: wanted_records(items, call in since) for call, items in calls.items()}
-            stored = await self._patiently(partial(self.store.load, wanted))
+            stored = await self._patiently("load", partial(self.store.load, wanted))
             folded = {
                 call: fold(
                     stored[call], of_call, decide, at, since=since.get(call), anew=self.store.waits
@@ -171,13 +174,15 @@ class Pipeline:
                 if isinstance(loaded, StoredCall):
                     since.setdefault(call, loaded.call.sequence)
             changes = [change for change, _ in folded.values() if change is not None]
-            done = await self._patiently(partial(self.store.commit, changes)) if changes else []
+            done = []
+            if changes:
+                done = await self._patiently("commit", partial(self.store.commit, changes))
             beaten = {
                 change.call.request_id
                 for change, committed in zip(changes, done, strict=True)
                 if not committed
             }
-            self.metrics.conflicts.inc(len(beaten))
+            self.observer.metrics.conflicts.inc(len(beaten))
             for call, (_, of_call) in folded.items():
                 if call not in beaten:
                     for outcome in of_call:
@@ -191,11 +196,13 @@ class Pipeline:
         while True:
             outcomes = await committed.get()
             messages, replies = self._messages(outcomes)
-            await self.outbox.publish(messages)
+            with self.observer.metrics.confirm.time():
+                await self.outbox.publish(messages)
+            self.observer.confirmed(outcomes)
             await self.outbox.reply(replies)
             # What is acknowledged does not come back, so it must be in a journal that is read
             # after Redis has lost it, or in Redis.
-            await self._patiently(self.store.look)
+            await self._patiently("look", self.store.look)
             await self.inbox.settle(outcome.item.delivery for outcome in outcomes)
             committed.task_done()
 
@@ -208,8 +215,9 @@ class Pipeline:
             replies += copies
         return messages, replies
 
-    async def _patiently(self, step: Callable[[], Awaitable[_T]]) -> _T:
+    async def _patiently(self, name: str, step: Callable[[], Awaitable[_T]]) -> _T:
         """Hold the batch and try again while Redis is away; every step may be repeated."""
+        seconds = self.observer.metrics.redis.labels(name)
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(StoreUnavailable),
             wait=wait_random_exponential(multiplier=0.1, max=1.0),
@@ -220,7 +228,8 @@ class Pipeline:
 
         async def attempt() -> _T:
             try:
-                return await step()
+                with seconds.time():
+                    return await step()
             except StoreUnavailable:
                 await self.store.reconnect()
                 raise

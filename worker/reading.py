@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from pamqp.common import FieldValue
@@ -15,6 +15,9 @@ from schemas.wire import Malformed, read
 from worker.broker.messages import without_digits
 from worker.broker.subscription import Delivery
 from worker.core.messages import Message
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -34,6 +37,7 @@ class Item:
             that, which says what it is.
         anonymous: Whether it came without a ``message_id``.
         fault: The name of the error that reading it raised, which is a bug.
+        span: Its span, where there are traces.
     """
 
     delivery: Delivery
@@ -42,6 +46,12 @@ class Item:
     record_id: str
     anonymous: bool
     fault: str | None = None
+    span: "Span | None" = None
+
+    @property
+    def identity(self) -> dict[str, str | int | None]:
+        """What every log line about it says."""
+        return {"request_id": self.request_id, **self.delivery.identity}
 
     @property
     def came_back(self) -> bool:
@@ -56,7 +66,7 @@ def read_delivery(delivery: Delivery) -> Item:
     except Exception as error:  # noqa: BLE001 - a bug costs this message, not its session
         fault = type(error).__name__
         # Not the error's text: it can quote the body, digits included.
-        _log.error("message cannot be read", why=fault)
+        _log.error("message cannot be read", **delivery.identity, why=fault)
         nothing = Message(Request(""), Malformed("body", "cannot be read"))
         return Item(delivery, nothing, None, record_id="", anonymous=True, fault=fault)
 

@@ -8,14 +8,13 @@ import socket
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 from aio_pika.abc import AbstractConnection
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from worker import health
+from worker import health, status, tracing
 from worker.broker import connection as broker
 from worker.broker.inbox import Inbox
 from worker.broker.outbox import Outbox
@@ -26,6 +25,7 @@ from worker.gateways.loopback import decide_and_grant
 from worker.membership import Heartbeat, claim_partition_count, ranking
 from worker.metrics import Metrics
 from worker.names import Names
+from worker.observer import Observer, watch_lag
 from worker.pipeline import Pipeline
 from worker.regression import Watch
 from worker.settings import Settings
@@ -56,17 +56,6 @@ def worker_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
-@dataclass
-class _Standing:
-    """How the worker stands with the services it needs."""
-
-    joined: bool = False
-    beaten_at: float = field(default=float("-inf"))
-    blocked: bool = False
-    stalled: frozenset[int] = frozenset()
-    regressed: StoreRegressed | None = None
-
-
 class Service:
     """A worker with its settings.
 
@@ -80,8 +69,15 @@ class Service:
         self._settings = settings
         self._names = Names(settings.namespace)
         self._stop = asyncio.Event()
-        self._standing = _Standing()
+        self._standing = health.Standing()
+        self._started_at = time.monotonic()
+        self._inbox: Inbox | None = None
         self._metrics = Metrics()
+        self._metrics.owned.set_function(lambda: self._inbox.active if self._inbox else 0)
+        self._metrics.unsettled_age.set_function(
+            lambda: self._inbox.unsettled_seconds if self._inbox else 0.0
+        )
+        self._spans = tracing.open_spans(settings, self.name)
         # Half the time for which any call is kept, so that clocks may jump a good deal.
         shortest = min(settings.ended_retention_seconds, settings.idle_expiry_seconds)
         self._guard = Guard(self._names.epoch, remember_seconds=shortest / 2)
@@ -98,20 +94,8 @@ class Service:
 
     def problems(self) -> list[str]:
         """Say what keeps the worker from taking commands; nothing when it is ready."""
-        found = []
-        if self.stopping:
-            found.append("stopping")
-        if self._standing.regressed is not None:
-            found.append(str(self._standing.regressed))
-        elif not self._standing.joined:
-            found.append("not joined: waiting for RabbitMQ and Redis")
-        elif time.monotonic() - self._standing.beaten_at > self._settings.lapse_seconds:
-            found.append("heartbeat lapsed: Redis does not answer")
-        if self._standing.blocked:
-            found.append("RabbitMQ blocks publishing: it is short of memory or disk")
-        if self._standing.stalled:
-            found.append(f"partitions stalled: {sorted(self._standing.stalled)}")
-        return found
+        stopping = ["stopping"] if self.stopping else []
+        return stopping + self._standing.problems(self._settings.lapse_seconds)
 
     async def run(self) -> None:
         """Work until ``stop``.
@@ -119,19 +103,34 @@ class Service:
         Raises:
             ConfigurationError: The settings and the services do not fit together.
         """
+        structlog.contextvars.bind_contextvars(worker=self.name)
         redis = connect(self._settings.redis_url.get_secret_value(), self._guard.servers)
         suspects = Suspects(redis, prefix=self._names.suspect_prefix, worker=self.name)
+        lag = asyncio.create_task(watch_lag(self._metrics.loop_lag))
         try:
             async with health.serve(
                 self._settings.http_host, self._settings.http_port, self.problems, self._metrics
             ) as self.http_port:
-                _log.info("worker started", worker=self.name, http_port=self.http_port)
+                _log.info("worker started", http_port=self.http_port)
                 while not self._stop.is_set():
                     await self._start_session(redis, suspects)
                     await self._sleep_unless_stopped(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - jitter
         finally:
+            lag.cancel()
             await close(redis)
-        _log.info("worker stopped", worker=self.name)
+            if self._spans is not None:
+                await asyncio.to_thread(self._spans.close)
+        _log.info("worker stopped")
+
+    def _status(self) -> status.Status:
+        return status.Status.of(
+            self.name,
+            self._metrics,
+            self._inbox,
+            problems=self.problems(),
+            http_port=self.http_port,
+            uptime_seconds=time.monotonic() - self._started_at,
+        )
 
     async def _start_session(self, redis: RedisClient, suspects: Suspects) -> None:
         """Run one session to its end; begin as often as it takes to join.
@@ -168,7 +167,7 @@ class Service:
             await establish(publishing, topology_of(settings))
             watch = Watch(publishing, names.journal, redis, store, self._guard)
             await watch.begin(journal_is_new=journal_is_new)
-            inbox = Inbox(
+            self._inbox = inbox = Inbox(
                 consuming,
                 names,
                 worker=self.name,
@@ -184,7 +183,7 @@ class Service:
                     unconfirmed=self._metrics.unconfirmed,
                 ),
                 suspects=suspects,
-                metrics=self._metrics,
+                observer=Observer(self._metrics, self._spans),
                 decide=decide_and_grant,
                 names=names,
                 event_names=settings.event_names,
@@ -211,13 +210,15 @@ class Service:
                     broker.until_lost(publishing),
                     watchdog.run(),
                     self._watch_blocking(publishing),
+                    status.tell(redis, names.worker(self.name), self._status),
                 )
             except* Unavailable as failures:
                 # Raised below: what is raised in here comes out as a group again.
                 failure = _first(failures)
             finally:
                 had_joined = self._standing.joined
-                self._standing = _Standing(regressed=self._standing.regressed)
+                self._standing = health.Standing(regressed=self._standing.regressed)
+                self._inbox = None
                 self._metrics.stalled.set(0)
                 self._metrics.blocked.set(0)
                 inbox.abort()
@@ -286,7 +287,8 @@ class Service:
             if not self._standing.joined and self.name in workers:
                 self._standing.joined, self._standing.regressed = True, None
                 self._metrics.regressed.set(0)
-                _log.info("worker joined", worker=self.name)
+                self._metrics.sessions.inc()
+                _log.info("worker joined")
             pipeline.inbox.follow(rankings)
             await asyncio.sleep(self._settings.heartbeat_seconds)
 

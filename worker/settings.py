@@ -58,6 +58,13 @@ class Durability(StrEnum):
     REPLICA = "replica"
 
 
+class Traces(StrEnum):
+    """Where traces go."""
+
+    NONE = "none"
+    OTLP = "otlp"
+
+
 class Settings(BaseModel):
     """Everything that can be set. The field ``x`` is the variable ``CALL_CONTROL_X``."""
 
@@ -153,6 +160,12 @@ class Settings(BaseModel):
     log_format: LogFormat = Field(LogFormat.CONSOLE, description="console or json")
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         "info", description="debug, info, warning or error; debug shows phone numbers"
+    )
+
+    traces: Traces = Field(
+        Traces.NONE,
+        description="none, or otlp: a span for each command, sent where OTEL_EXPORTER_OTLP_ENDPOINT"
+        " says (extra tracing)",
     )
 
     @field_validator(*_URLS)

@@ -18,6 +18,7 @@ from worker.errors import StoreUnavailable
 from worker.gateways.loopback import decide_and_grant
 from worker.metrics import Metrics
 from worker.names import Names
+from worker.observer import Observer
 from worker.pipeline import Pipeline
 from worker.reading import read_delivery
 from worker.store import CallStore, Change, Suspects, close, connect
@@ -90,7 +91,7 @@ async def commit(store: CallStore, *bodies: bytes, named: bool) -> tuple[list[Ou
         store=store,
         outbox=cast("Outbox", None),
         suspects=cast("Suspects", None),
-        metrics=Metrics(),
+        observer=Observer(Metrics()),
         decide=decide_and_grant,
         names=Names("test"),
         event_names=EventNames.DOCUMENTED,

@@ -88,6 +88,8 @@ async def test_a_command_that_kills_its_workers_gets_a_500_and_takes_no_neighbou
     await narrow.until_dead(1)
     assert [letter.message_id for letter in narrow.dead] == [poison.message_id]
     assert await saboteur.metric("call_control_poisoned_commands_total") == 1
+    (line,) = (x for x in saboteur.lines() if x["event"] == "workers crash on a command")
+    assert (line["request_id"], line["message_id"]) == (POISON, poison.message_id)
     assert await narrow.redis.keys(f"{narrow.names.suspect_prefix}*") == []
 
 

@@ -40,6 +40,15 @@ def url_of(server: RedisProcess, user: str) -> str:
     return str(URL(server.url).with_user(user).with_password(PASSWORD))
 
 
+async def until_there(redis: Redis, key: str) -> bool:
+    """Wait for a key; tell whether it came."""
+    for _ in range(100):
+        if await redis.exists(key):
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisProcess]:
     """A Redis that knows the users."""
@@ -69,6 +78,9 @@ async def test_a_worker_can_do_all_its_work(services: Services, server: RedisPro
         calls.environment["CALL_CONTROL_REDIS_URL"] = url_of(server, f"{calls.names.base}.worker")
         waits = await knows_waitaof(admin)
         workers = await calls.start(2, durability="aof" if waits else "server")
+        for each in workers:
+            # What callctl top shows, which nothing else waits for.
+            assert await until_there(calls.redis, calls.names.worker(each.name))
         await calls.subscribe()
         body = {"call_control": "accept", "request_id": "1", "endpoint": "tel:+18166623395"}
         for copies in (1, 2):

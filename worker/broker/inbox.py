@@ -7,6 +7,7 @@ was not taken goes back in order when the channel closes.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
 from functools import partial
@@ -64,6 +65,21 @@ class Inbox:
     def partitions(self) -> int:
         """The number of partitions subscribed to, as owner or standby."""
         return len(self._subscriptions)
+
+    @property
+    def active(self) -> int:
+        """The number of partitions that it ranks first for, or gets the deliveries of."""
+        return sum(
+            subscription.owner == self._worker or subscription.active_since is not None
+            for subscription in self._subscriptions.values()
+        )
+
+    @property
+    def unsettled_seconds(self) -> float:
+        """How long ago the oldest delivery came that is not acknowledged."""
+        since = [each.unsettled_since for each in self._subscriptions.values()]
+        known = [at for at in since if at is not None]
+        return time.monotonic() - min(known) if known else 0.0
 
     def owned(self) -> list[Subscription]:
         """Return the subscriptions to the partitions that this worker ranks first for."""
@@ -166,8 +182,9 @@ class Inbox:
             return
         if subscription.active_since is None and subscription.owner != self._worker:
             subscription.active_since = asyncio.get_running_loop().time()
-        subscription.delivered += 1
-        self._arrived.append(Delivery.of(message, tag, subscription))
+        delivery = Delivery.of(message, tag, subscription)
+        subscription.arrived(delivery)
+        self._arrived.append(delivery)
         self._wake.set()
 
     def _lost(self, subscription: Subscription) -> None:

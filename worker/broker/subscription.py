@@ -1,7 +1,9 @@
 """One partition's channel, and what is delivered on it."""
 
 import asyncio
-from dataclasses import dataclass
+import time
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiormq.abc import DeliveredMessage
@@ -38,10 +40,15 @@ class Subscription:
         self.active_since: float | None = None
         self.delivered = 0
         self.answered: set[str] = set()
-        self._answered = 0
+        self._received: deque[float] = deque()
         self._unsettled = 0
         self._settled = asyncio.Event()
         self._settled.set()
+
+    def arrived(self, delivery: "Delivery") -> None:
+        """Count a delivery."""
+        self.delivered += 1
+        self._received.append(delivery.received_at)
 
     def taken(self) -> None:
         """Count a delivery that is being processed."""
@@ -50,7 +57,8 @@ class Subscription:
 
     def settled(self, count: int) -> None:
         """Count deliveries whose processing is over, well or badly."""
-        self._answered += count
+        for _ in range(count):
+            self._received.popleft()
         self._unsettled -= count
         if self._unsettled == 0:
             self._settled.set()
@@ -58,7 +66,12 @@ class Subscription:
     @property
     def idle(self) -> bool:
         """Whether all that was delivered on it has been processed."""
-        return self.delivered == self._answered
+        return not self._received
+
+    @property
+    def unsettled_since(self) -> float | None:
+        """When the oldest delivery came that is not settled, by ``time.monotonic``."""
+        return self._received[0] if self._received else None
 
     async def all_settled(self) -> None:
         """Wait until nothing taken from it is being processed."""
@@ -79,6 +92,7 @@ class Delivery:
         routing_key: With what routing key.
         undecodable: The names of the properties that cannot be decoded.
         returns: How often it has come back without an acknowledgement, by the broker's count.
+        received_at: When it came, by ``time.monotonic``.
     """
 
     subscription: Subscription
@@ -90,6 +104,16 @@ class Delivery:
     routing_key: str
     undecodable: tuple[str, ...] = ()
     returns: int = 0
+    received_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def identity(self) -> dict[str, str | int | None]:
+        """What every log line about it says; an id can be anything, so it is escaped."""
+        message_id = self.properties.message_id
+        return {
+            "message_id": message_id and message_id.encode("unicode_escape").decode(),
+            "partition": self.subscription.partition,
+        }
 
     @classmethod
     def of(cls, message: DeliveredMessage, tag: int, subscription: Subscription) -> "Delivery":

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "load": "Send whole conversations at a rate, and show how long their answers took.",
     "show": "Show a call's state and its history.",
     "calls": "List the calls there are, the latest first, and count them by state.",
+    "top": "Show workers, rates, what waits and calls by state, until Ctrl-C.",
     "topology": "What the installation has at RabbitMQ.",
     "doctor": "Examine RabbitMQ and Redis, and say what to do about each finding.",
     "rebuild": "Restore Redis from the journal after it has lost calls; workers wait for it.",

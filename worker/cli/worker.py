@@ -5,6 +5,7 @@ import os
 import signal
 
 import structlog
+from prometheus_client import disable_created_metrics
 
 from worker import logs
 from worker.cli.running import group, run
@@ -29,6 +30,8 @@ async def serve(settings: Settings) -> int:
         ConfigurationError: The settings and the services do not fit together.
     """
     logs.configure(settings)
+    # A series more for each series, which Prometheus reckons without.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
     service = Service(settings)
     loop = asyncio.get_running_loop()
 

@@ -19,6 +19,13 @@ class Message:
     request: Request
     body: Command | Report | Malformed
 
+    @property
+    def kind(self) -> str:
+        """The command or the network report, as far as it can be told."""
+        if isinstance(self.body, Report):
+            return self.body.network_report
+        return self.request.call_control or ""
+
 
 class ActionName(StrEnum):
     """What the telephone network can be asked to do."""
