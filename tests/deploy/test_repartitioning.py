@@ -3,12 +3,17 @@
 import asyncio
 
 import pytest
+from aiormq.exceptions import ChannelAccessRefused
 
 from deploy.local import Broker, Services
+from tests.guarded import guarded_installation, set_passwords
 from tests.harness import Installation, eventually, installation
 from tests.integration.test_cli import callctl
 from tests.integration.test_order import CONVERSATION, FIELDS, all_answered, check
 from tests.messages import Published
+from worker.broker import connection as broker
+from worker.broker.connection import Channel, open_channel
+from worker.broker.topology import declare, topology
 from worker.settings import PREFIX
 
 CALLS = 60
@@ -21,7 +26,7 @@ async def publish(
     calls: Installation, published: dict[str, list[Published]], part: slice
 ) -> dict[str, list[Published]]:
     """Publish a part of every call's conversation, interleaved."""
-    for name, _, _ in CONVERSATION[part]:
+    for name, _, _ in list(CONVERSATION)[part]:
         for request_id, commands in published.items():
             commands.append(await calls.command(request_id, name, **FIELDS.get(name, {})))
     return published
@@ -31,8 +36,10 @@ async def until_empty(rabbitmq: Broker, calls: Installation) -> None:
     """Wait until nothing is in a partition, and nothing taken from it unacknowledged."""
     for _ in range(60):
         listed = await asyncio.to_thread(rabbitmq.ctl, "list_queues", "name", "messages")
-        counts = [line.split() for line in listed.splitlines()]
-        partitions = [int(n) for name, n in counts if name.startswith(f"{calls.names.commands}.")]
+        prefix = f"{calls.names.commands}."
+        partitions = [
+            int(line.split()[1]) for line in listed.splitlines() if line.startswith(prefix)
+        ]
         assert partitions
         if not any(partitions):
             return
@@ -79,3 +86,58 @@ async def test_calls_go_on_in_order_with_another_number_of_partitions(
         forgotten = await calls.spawn(partitions=before)
         assert await asyncio.wait_for(forgotten.process.wait(), 60) == 1
         assert f"{after} is in force" in forgotten.log.read_text()
+
+
+async def test_producers_that_are_shut_out_publish_nothing_until_they_are_let_in(
+    services: Services,
+) -> None:
+    """Neither on a connection that they have already, nor on a new one."""
+    rabbitmq = services.rabbitmq
+    assert rabbitmq is not None, "permissions are changed by rabbitmqctl"
+    async with guarded_installation(services) as guarded:
+        await set_passwords(guarded)
+        user, names = guarded.user("producer"), guarded.names
+        connection = guarded.calls.connection
+        await declare(connection, topology(names, guarded.calls.settings.partitions))
+
+        async def publish_once(channel: Channel) -> None:
+            await channel.basic_publish(b"{}", exchange=names.commands, mandatory=True)
+
+        def permit(write: str) -> None:
+            rabbitmq.ctl("set_permissions", user, "^$", write, "^$")
+
+        producing = await broker.connect(guarded.url("producer"), "producer")
+        opened = await open_channel(producing, confirms=True)
+        await publish_once(opened)
+        await asyncio.to_thread(permit, "^$")
+        await asyncio.to_thread(rabbitmq.ctl, "close_all_user_connections", user, "changing")
+        await eventually(lambda: opened.is_closed, "the producer's channel is closed")
+        async with guarded.acting_as("producer") as again:
+            with pytest.raises(ChannelAccessRefused):
+                await publish_once(await open_channel(again, confirms=True))
+        pattern = names.commands.replace(".", "[.]")
+        await asyncio.to_thread(permit, f"^{pattern}$")
+        async with guarded.acting_as("producer") as again:
+            await publish_once(await open_channel(again, confirms=True))
+
+
+async def test_two_generations_serve_one_subscriber_side_by_side(services: Services) -> None:
+    """Each call stays in the generation where it began; neither sees the other's."""
+    async with (
+        installation(services, partitions=4) as old,
+        installation(services, partitions=16) as new,
+    ):
+        for generation in (old, new):
+            await generation.start()
+        await old.subscribe()
+        # The same queue, and so the same subscriber, for both.
+        new.events = old.events
+        await new.subscribe()
+        earlier = await publish(old, {f"earlier-{n}": [] for n in range(20)}, slice(None))
+        later = await publish(new, {f"later-{n}": [] for n in range(20)}, slice(None))
+        await all_answered(old, earlier | later)
+        check(old, earlier | later)
+        for generation, calls in ((old, earlier), (new, later)):
+            prefix = generation.names.call_prefix
+            keys = {key.decode() async for key in old.redis.scan_iter(f"{prefix}*")}
+            assert keys == {f"{prefix}{request_id}" for request_id in calls}
