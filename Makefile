@@ -11,16 +11,17 @@ MINUTES ?= 5
 VERSIONS ?= bookworm forky valkey
 # What depends on how the servers are started, stopped and disturbed.
 DOCKER_TESTS := $(addprefix tests/integration/test_, $(addsuffix .py, \
-	order one_outcome restarts faults service membership watchdog backpressure)) tests/local/test_provide.py
+	order one_outcome restarts faults service membership watchdog backpressure)) \
+	tests/local/test_provide.py tests/deploy/test_containers.py
 
-VERSION_TESTS ?= tests/local/test_versions.py tests/chaos \
+VERSION_TESTS ?= tests/local/test_versions.py tests/chaos tests/deploy/test_operator_policy.py \
 	$(addprefix tests/integration/test_, $(addsuffix .py, order one_outcome restarts clusters servers \
 	store topology watchdog backpressure dead_letters dead_letters_acted_on rebuild \
 	regression epoch durability redis_users least_privilege forbidden tls credentials \
 	poison bugs hostile malformed))
 
 UV_VERSION := 0.13.9
-COMPILE := $(PY) -m uv pip compile -q pyproject.toml --universal --python-version 3.11 \
+COMPILE := $(PY) -m uv pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(ARGS)
 
 help: ## List the targets
@@ -45,7 +46,7 @@ chaos: setup ## Break everything under load for MINUTES, and fuzz (ARGS="--seed 
 	@# Both, whatever the first finds.
 	$(PY) -m tests.chaos --minutes $(MINUTES) $(ARGS); chaos=$$?; $(PY) -m tests.fuzz && exit $$chaos
 
-test-docker: setup ## Run what starts and breaks servers, and the demo, in containers (engine started if none answers)
+test-docker: setup ## Build the image, and run it, the demo, and what breaks servers, in containers (engine started if none answers)
 	CALL_CONTROL_SERVICES=docker $(PY) -m deploy.local engine -- sh -euc '\
 		$(PY) -m pytest $(DOCKER_TESTS) $(ARGS); \
 		$(PY) -m deploy.local run -- $(DEMO)'
@@ -71,8 +72,9 @@ format: setup ## Format the code and fix what can be fixed
 lock: setup ## Lock what pyproject.toml asks for (ARGS=--upgrade for newer releases)
 	@$(PY) -m pip install -qq uv==$(UV_VERSION)
 	@# The dev lock follows the worker's: tests run what is deployed.
-	$(COMPILE) --extra tracing -o deploy/locks/worker.txt
-	$(COMPILE) --extra tracing --group dev -c deploy/locks/worker.txt -o deploy/locks/dev.txt
+	$(COMPILE) pyproject.toml --extra tracing -o deploy/locks/worker.txt
+	$(COMPILE) pyproject.toml --extra tracing --group dev -c deploy/locks/worker.txt -o deploy/locks/dev.txt
+	$(COMPILE) --group build -c deploy/locks/dev.txt -o deploy/locks/build.txt
 
 clean: ## Stop and remove everything that was made here
 	@if [ -x $(PY) ]; then $(PY) -m deploy.local clean; fi

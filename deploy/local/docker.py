@@ -25,6 +25,9 @@ DEPLOY = Path(__file__).parent.parent
 RABBITMQ_IMAGE = "rabbitmq:4-management"
 REDIS_IMAGE = "redis:8"
 
+#: What deploy/Dockerfile builds on.
+PYTHON_IMAGE = "python:3.13-slim"
+
 #: Seconds an engine gets to answer; one that is there takes milliseconds.
 _ENGINE_TIMEOUT = 5
 
@@ -172,7 +175,7 @@ def _compose(command: list[str], progress: Progress) -> Iterator[Services]:
         }
         call = [*command, *_arguments(project)]
         cleaning.callback(_down, command, project)
-        run([*call, "up", "-d"], timeout=_PULL_TIMEOUT, env=env)
+        run([*call, "up", "-d", "rabbitmq", "redis"], timeout=_PULL_TIMEOUT, env=env)
         client = _client()
         cleaning.callback(client.close)
         rabbitmq, redis = (

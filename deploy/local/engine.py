@@ -40,6 +40,9 @@ _DIRECTORY_MAX = 60
 
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
+#: Certificates of authorities that this machine trusts besides Debian's (update-ca-certificates).
+_AUTHORITIES = Path("/usr/local/share/ca-certificates")
+
 
 @contextlib.contextmanager
 def engine(progress: Progress) -> Iterator[dict[str, str]]:
@@ -137,14 +140,24 @@ def _remove_containers(address: str) -> None:
 
 
 def _make_images(root: Path, env: dict[str, str], progress: Progress) -> None:
-    progress("making the images rabbitmq:4-management and redis:8 from Debian's packages")
+    images = docker.RABBITMQ_IMAGE, docker.REDIS_IMAGE, docker.PYTHON_IMAGE
+    progress(f"making the images {', '.join(images)} from Debian's packages")
     if not run(["docker", "images", "-q", _BASE], timeout=30, env=env).strip():
         _import(root, env)
-    for image in (docker.RABBITMQ_IMAGE, docker.REDIS_IMAGE):
-        context = IMAGES / image.partition(":")[0]
-        command = ["docker", "build", "-q", "-t", image, "--build-arg", f"BASE={_BASE}"]
-        # The newer builder is a plugin of its own, which the server's package lacks.
-        run([*command, str(context)], timeout=_BUILD_TIMEOUT, env=env | {"DOCKER_BUILDKIT": "0"})
+    for image in images:
+        with tempfile.TemporaryDirectory(dir=CACHE) as context:
+            shutil.copytree(IMAGES / image.partition(":")[0], context, dirs_exist_ok=True)
+            _copy_authorities(Path(context, "authorities"))
+            command = ["docker", "build", "-q", "-t", image, "--build-arg", f"BASE={_BASE}"]
+            # The newer builder is a plugin of its own, which the server's package lacks.
+            run([*command, context], timeout=_BUILD_TIMEOUT, env=env | {"DOCKER_BUILDKIT": "0"})
+
+
+def _copy_authorities(directory: Path) -> None:
+    # An image that downloads has to trust whom this machine trusts.
+    directory.mkdir()
+    for certificate in _AUTHORITIES.rglob("*.crt"):
+        shutil.copy(certificate, directory)
 
 
 def _import(root: Path, env: dict[str, str]) -> None:

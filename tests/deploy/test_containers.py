@@ -1,0 +1,174 @@
+"""The image is built, and what compose.yaml brings up serves calls, whatever is killed in it."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from deploy.local import Services, docker
+from deploy.local.process import free_port, run
+from deploy.local.provide import FORCE
+from tests.harness import PATIENCE_SECONDS, Installation, eventually
+from tests.integration.test_order import all_answered, check, publish_calls
+from worker.broker import connection as broker
+from worker.names import Names
+from worker.settings import PREFIX, Settings
+
+pytestmark = [
+    # In a run of its own: `make test-docker` starts the engine that it needs.
+    pytest.mark.skipif(os.environ.get(FORCE) != "docker", reason="make test-docker runs these"),
+    # The first of them builds the image, and downloads what is in it.
+    pytest.mark.timeout(600),
+]
+
+#: Seconds for what compose does: to build, to start, or to stop and wait for the drain.
+COMPOSE_SECONDS = 500.0
+
+#: The user that the image runs as.
+UID = "10001"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What compose brought up."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+    def __call__(self, *arguments: str) -> str:
+        """Call compose."""
+        return run([*self.command, *arguments], timeout=COMPOSE_SECONDS, env=self.environment)
+
+    def workers(self) -> list[str]:
+        """Return the containers of the workers that run."""
+        return self("ps", "-q", "worker").split()
+
+    @property
+    def services(self) -> Services:
+        """Where its services listen."""
+        amqp, redis = (self.environment[f"{name}_PORT"] for name in ("AMQP", "REDIS"))
+        return Services(
+            "compose", f"amqp://guest:guest@127.0.0.1:{amqp}/", f"redis://127.0.0.1:{redis}/0"
+        )
+
+
+def state(container: str) -> dict[str, Any]:
+    """Return what the engine says of a container's state."""
+    said = run(["docker", "inspect", "--format", "{{json .State}}", container], timeout=30)
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+def inside(container: str, *command: str) -> str:
+    """Run a command in a container, and return what it prints."""
+    return run(["docker", "exec", container, *command], timeout=PATIENCE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def compose() -> Iterator[Stack]:
+    """Everything in compose.yaml, built from this very source and brought up."""
+    command = docker.compose_command()
+    assert command is not None, "compose is not installed"
+    project = f"call-control-test-{os.getpid()}"
+    ports = {f"{name}_PORT": str(free_port()) for name in ("AMQP", "MANAGEMENT", "REDIS")}
+    file = str(docker.DEPLOY / "compose.yaml")
+    stack = Stack((*command, "-f", file, "-p", project), dict(os.environ) | ports)
+    try:
+        stack("up", "-d", "--build")
+        yield stack
+    finally:
+        stack("down", "-v", "-t", "1")
+
+
+@pytest.fixture
+async def calls(compose: Stack, tmp_path: Path) -> AsyncIterator[Installation]:
+    """The installation in the containers, with both workers and a subscriber to its events."""
+    # Whatever the test before has killed.
+    await asyncio.to_thread(compose, "up", "-d", "--no-build")
+    services = compose.services
+    names = Names()
+    redis = Redis.from_url(services.redis_url)
+    for _ in range(int(PATIENCE_SECONDS * 10)):
+        if await redis.zcard(names.workers) == 2:
+            break
+        await asyncio.sleep(0.1)
+    else:
+        pytest.fail(f"two workers join: {compose('logs', 'worker')[-3000:]}")
+    connection = await broker.connect(services.amqp_url, "tests")
+    made = Installation(
+        services=services,
+        names=names,
+        environment={f"{PREFIX}PARTITIONS": str(Settings.from_environment({}).partitions)},
+        connection=connection,
+        producer=await connection.channel(publisher_confirms=True, on_return_raises=True),
+        redis=redis,
+        directory=tmp_path,
+    )
+    await made.subscribe()
+    yield made
+    await connection.close()
+    await redis.aclose()
+
+
+async def test_a_conversation_through_containers_survives_the_kill_of_a_worker(
+    compose: Stack, calls: Installation
+) -> None:
+    """200 interleaved calls from outside: each command has one outcome, in order."""
+    published = asyncio.create_task(publish_calls(calls, 200))
+    await eventually(lambda: len(calls.events) > 100, "the conversations are under way")
+    killed, left = compose.workers()
+    run(["docker", "kill", killed], timeout=30)
+    assert not published.done()
+    answered = len(calls.events)
+    commands = await published
+    await all_answered(calls, commands)
+    check(calls, commands)
+    assert len(calls.events) > answered
+    assert state(left)["Running"]
+
+
+async def test_workers_in_containers_are_healthy_not_root_and_write_nothing(
+    compose: Stack, calls: Installation
+) -> None:
+    """The image's own check asks the worker; the root file system is read-only."""
+    assert calls.events == []
+    for container in compose.workers():
+        assert inside(container, "id", "-u").strip() == UID
+        # A directory that anybody may write to, were its file system not read-only.
+        writable = "import os; print(os.access('/tmp', os.W_OK))"
+        assert inside(container, "python", "-c", writable).strip() == "False"
+        await eventually(
+            lambda found=container: state(found)["Health"]["Status"] == "healthy",  # type: ignore[misc]  # bound at once
+            "the container is healthy",
+        )
+
+
+async def test_callctl_in_a_container_uses_what_its_worker_uses(
+    compose: Stack, calls: Installation
+) -> None:
+    """As compose.yaml tells people to send a command by hand."""
+    ends = ("--origin", "tel:+18164388687", "--destination", "tel:+18165057120")
+    said = inside(compose.workers()[0], "callctl", "send", "call", "by-hand", *ends, "--wait")
+    assert json.loads(said)["event"] == "call-connected"
+    await eventually(lambda: len(calls.events) == 1, "the event is there for others, too")
+
+
+async def test_a_container_that_is_stopped_drains_and_exits_with_zero(
+    compose: Stack, calls: Installation
+) -> None:
+    """Under traffic; the signal reaches the worker itself, and nothing is answered twice."""
+    published = asyncio.create_task(publish_calls(calls, 100))
+    await eventually(lambda: len(calls.events) > 100, "the conversations are under way")
+    stopped, _ = compose.workers()
+    await asyncio.to_thread(run, ["docker", "stop", "-t", "30", stopped], timeout=60)
+    assert state(stopped)["ExitCode"] == 0
+    commands = await published
+    await all_answered(calls, commands)
+    check(calls, commands)
+    assert len(calls.events) == sum(map(len, commands.values()))
