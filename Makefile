@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test backlog chaos test-docker test-versions lint docs format lock clean
+.PHONY: help setup demo run shell test backlog chaos test-docker test-versions lint docs format lock clean
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -34,6 +34,9 @@ demo: setup ## Run the demo against RabbitMQ and Redis of its own
 
 run: setup ## Run a worker against RabbitMQ and Redis of its own
 	@$(PY) -m deploy.local run -- $(WORKER)
+
+shell: setup ## Open a shell with RabbitMQ and Redis of its own, and callctl on the PATH
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" CALL_CONTROL_HTTP_PORT=0 $(PY) -m deploy.local run -- "$${SHELL:-/bin/sh}"
 
 test: setup ## Run all tests (ARGS="-k word" to select)
 	@# A file's tests together, on servers of their own for each of the two processes.

@@ -9,6 +9,7 @@ from typing import Any
 
 import aio_pika
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
 from tests.harness import Installation, eventually
 from worker.client import (
@@ -377,6 +378,28 @@ async def test_an_iteration_that_is_left_lets_go_of_its_queue(
         await until_queues(calls, before)
 
 
+async def test_a_command_that_expires_is_a_dead_letter(idle: Installation) -> None:
+    """Nobody does it any more, when it would come too late."""
+    async with connected_to(idle, timeout=30) as client:
+        with pytest.raises(OutcomeUnknown):
+            await client.call(A, B, "late", message_id="late", expires=0.1, timeout=1)
+        await idle.until_dead(1)
+        await idle.start()
+        assert (await client.call(A, B, "late")).sequence == 1
+    assert idle.dead[0].message_id == "late"
+
+
+async def test_a_command_continues_the_trace_of_whoever_sends_it(client: CallControl) -> None:
+    """Its event too, so that a subscriber can."""
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("a service")
+    with tracer.start_as_current_span("placing a call") as span:
+        event = await client.call(A, B)
+    context = span.get_span_context()
+    assert event.traceparent is not None
+    assert event.traceparent.startswith(f"00-{context.trace_id:032x}-{context.span_id:016x}-")
+    assert (await client.hold(event.request_id)).traceparent is None
+
+
 def test_the_client_is_imported_without_redis() -> None:
     """A producer needs none."""
     code = (
@@ -391,4 +414,3 @@ def test_the_client_is_imported_without_redis() -> None:
     assert ran.returncode == 0, ran.stderr
     assert "worker.client.control" in ran.stdout
     assert "worker.store" not in ran.stdout
-    assert "worker.settings" not in ran.stdout

@@ -33,6 +33,10 @@ def send(
     message_id: Annotated[
         str | None, typer.Option(help="Its idempotency key: with the same one it is done once.")
     ] = None,
+    expires: Annotated[
+        float | None,
+        typer.Option(help="Seconds after which it is a dead letter, if no worker has it.", min=0.0),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the event.")] = False,
     seconds: Annotated[float, typer.Option(help="How long to wait.", min=0.1)] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
@@ -50,6 +54,8 @@ def send(
     options: Options = {"timeout": seconds}
     if message_id is not None:
         options["message_id"] = message_id
+    if expires is not None:
+        options["expires"] = expires
     run(partial(_ask if wait else _publish, body, options, as_json))
 
 

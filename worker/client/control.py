@@ -17,6 +17,7 @@ from worker.client.link import Link
 from worker.client.requests import Request, Requests
 from worker.client.subscription import Filter, Since, Subscription
 from worker.names import Names
+from worker.tracing import outgoing_headers
 
 _BAD_REQUEST: Final = 400
 
@@ -28,10 +29,13 @@ class Options(TypedDict, total=False):
         message_id: Its idempotency key; made up, unless it is given. A command with the same one
             has the same outcome, and is done once.
         timeout: How long its answer is waited for, in seconds.
+        expires: After how many seconds it is to be dropped, and becomes a dead letter, if no
+            worker has taken it: for what would come too late.
     """
 
     message_id: str
     timeout: float
+    expires: float
 
 
 class CallControl:
@@ -155,16 +159,15 @@ class CallControl:
 
         Args:
             message: The command, or a body as the contract describes it.
-            options: ``message_id`` and ``timeout``.
+            options: ``message_id``, ``timeout`` and ``expires``.
 
         Raises:
             Refused: The answer is not a success.
             OutcomeUnknown: There was no answer in time.
             ConfigurationError: There is no command exchange, or no queue behind it.
         """
-        request = _request(message, options.get("message_id"))
         timeout = options.get("timeout", self._timeout)
-        return raise_if_refused(await self._requests.ask(request, timeout))
+        return raise_if_refused(await self._requests.ask(_request(message, options), timeout))
 
     async def publish(
         self, message: Command | Report | Mapping[str, Any], **options: Unpack[Options]
@@ -175,7 +178,7 @@ class CallControl:
             OutcomeUnknown: RabbitMQ has not confirmed it in time.
             ConfigurationError: There is no command exchange, or no queue behind it.
         """
-        request = _request(message, options.get("message_id"))
+        request = _request(message, options)
         await self._requests.publish(request, options.get("timeout", self._timeout))
         return request.message_id
 
@@ -206,7 +209,7 @@ class CallControl:
         return Subscription(self._consuming, self._names, wanted, since, follow=follow)
 
 
-def _request(message: Command | Report | Mapping[str, Any], message_id: str | None) -> Request:
+def _request(message: Command | Report | Mapping[str, Any], options: Options) -> Request:
     if isinstance(message, Command):
         body: Mapping[str, Any] = command_fields(message)
     elif isinstance(message, Mapping):
@@ -216,4 +219,10 @@ def _request(message: Command | Report | Mapping[str, Any], message_id: str | No
     reading = read(to_json(body)).body
     if isinstance(reading, Malformed):
         raise InvalidCommand(_BAD_REQUEST, reading.reason, reading.request_id)
-    return Request(reading.request_id, body, message_id or secrets.token_hex(16))
+    return Request(
+        reading.request_id,
+        body,
+        options.get("message_id") or secrets.token_hex(16),
+        expires_seconds=options.get("expires"),
+        headers=outgoing_headers(),
+    )

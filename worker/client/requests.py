@@ -41,12 +41,14 @@ class Request:
         request_id: The call.
         body: The body.
         message_id: Its id.
+        expires_seconds: How long RabbitMQ keeps it for a worker; None for ever.
         headers: Its AMQP headers.
     """
 
     request_id: str
     body: Mapping[str, Any]
     message_id: str
+    expires_seconds: float | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -143,6 +145,7 @@ class Requests:
         properties = Basic.Properties(
             content_type="application/json",
             delivery_mode=2,
+            expiration=_milliseconds(request.expires_seconds),
             headers={_MILLISECONDS: int(now * 1000), **request.headers},
             message_id=request.message_id,
             reply_to=_DIRECT_REPLY_TO if sending.reply else None,
@@ -162,6 +165,10 @@ class Requests:
             raise ConfigurationError(f"no queue is bound to {self._exchange}") from None
         except DeliveryError:
             raise BrokerUnavailable("RabbitMQ refuses the command: its partition is full") from None
+
+
+def _milliseconds(seconds: float | None) -> str | None:
+    return None if seconds is None else str(round(seconds * 1000))
 
 
 async def _answered(future: "asyncio.Future[Event]", channel: Channel) -> bool:
