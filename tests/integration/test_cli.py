@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 
 import pytest
@@ -106,7 +107,7 @@ async def test_show_of_an_unknown_call_says_so(calls: Installation) -> None:
 
 
 async def test_watch_shows_the_events_of_one_call(calls: Installation) -> None:
-    """Others are not shown; phone numbers neither."""
+    """Others are not shown; phone numbers neither. Ctrl-C ends it."""
     process = await start_callctl(calls, "watch", "--call", "mine")
     assert process.stdout is not None
     reading = asyncio.create_task(process.stdout.readline())
@@ -118,8 +119,9 @@ async def test_watch_shows_the_events_of_one_call(calls: Installation) -> None:
             break
         await asyncio.sleep(0.1)
     line = (await asyncio.wait_for(reading, 5)).decode()
-    process.kill()
-    await process.communicate()
+    process.send_signal(signal.SIGINT)
+    await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == ExitCode.INTERRUPTED
     assert "mine" in line
     assert "other" not in line
     assert "+1816" not in line
