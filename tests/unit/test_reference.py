@@ -8,17 +8,20 @@ from worker.reference.files import JSON_SCHEMAS, PAGES, ROOT, generated
 from worker.reference.tables import renewed
 
 
-@pytest.mark.parametrize("path", generated(), ids=lambda path: str(path.relative_to(ROOT)))
+FILES = generated()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_is_what_the_code_gives_now(path: Path) -> None:
     """``make docs`` renews it."""
     assert path.exists()
     # Compared line by line, a difference is shown in short.
-    assert path.read_text().splitlines() == generated()[path].splitlines()
+    assert path.read_text().splitlines() == FILES[path].splitlines()
 
 
 def test_there_is_no_schema_of_what_there_is_no_more() -> None:
     """A command that was renamed would leave its old schema behind."""
-    assert set(JSON_SCHEMAS.iterdir()) <= generated().keys()
+    assert set(JSON_SCHEMAS.iterdir()) <= FILES.keys()
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -8,6 +8,8 @@ import yaml
 
 from worker.reference import asyncapi
 from worker.reference.json_schemas import schemas
+from worker.reference.page import page
+from worker.reference.states import drawn
 from worker.reference.tables import renewed
 
 ROOT = Path(__file__).parents[2]
@@ -17,13 +19,18 @@ JSON_SCHEMAS = ROOT / "schemas" / "json"
 
 ASYNCAPI = ROOT / "schemas" / "asyncapi.yaml"
 
-PAGES = (ROOT / "README.md", ROOT / "schemas" / "README.md")
+CONTRACT = ROOT / "schemas" / "README.md"
+
+PAGES = (ROOT / "README.md", CONTRACT)
 
 
 def generated() -> dict[Path, str]:
     """Return what each of these files has to hold."""
+    pages = {each: renewed(each.read_text()) for each in PAGES}
     return {
-        **{page: renewed(page.read_text()) for page in PAGES},
+        **pages,
+        ROOT / "schemas" / "states.svg": drawn(),
+        ROOT / "schemas" / "reference.html": page(pages[CONTRACT]),
         ASYNCAPI: _yaml(asyncapi.document()),
         **{
             JSON_SCHEMAS / f"{name}.json": json.dumps(schema, indent=2) + "\n"
