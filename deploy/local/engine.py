@@ -147,11 +147,17 @@ def _make_images(root: Path, env: dict[str, str], progress: Progress) -> None:
     for image in images:
         with tempfile.TemporaryDirectory(dir=CACHE) as context:
             shutil.copytree(IMAGES / image.partition(":")[0], context, dirs_exist_ok=True)
-            # What the machine trusts, its containers have to trust to get at what it gets at.
-            shutil.copytree(_AUTHORITIES, Path(context, "authorities"))
+            _copy_authorities(Path(context, "authorities"))
             command = ["docker", "build", "-q", "-t", image, "--build-arg", f"BASE={_BASE}"]
             # The newer builder is a plugin of its own, which the server's package lacks.
             run([*command, context], timeout=_BUILD_TIMEOUT, env=env | {"DOCKER_BUILDKIT": "0"})
+
+
+def _copy_authorities(directory: Path) -> None:
+    # An image that downloads has to trust whom this machine trusts.
+    directory.mkdir()
+    for certificate in _AUTHORITIES.rglob("*.crt"):
+        shutil.copy(certificate, directory)
 
 
 def _import(root: Path, env: dict[str, str]) -> None:
