@@ -25,8 +25,8 @@ VERSIONS = ("1.30.0", "1.37.0")
 #: Kinds that come with an operator, and not with Kubernetes.
 FOREIGN = {"ScaledObject", "TriggerAuthentication", "ServiceMonitor"}
 
-#: Seconds that a pod has beyond the drain, to close its connections.
-CLOSING_SECONDS = 5
+#: Seconds that closing the connections may take after the drain, when nobody answers.
+CLOSING_SECONDS = 8
 
 Manifest = dict[str, Any]
 
