@@ -1,6 +1,7 @@
 """The image is built, and what compose.yaml brings up serves calls, whatever is killed in it."""
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from redis.asyncio import Redis
 
 from deploy.local import Services, docker
+from deploy.local.errors import CommandFailedError
 from deploy.local.process import free_port, run
 from deploy.local.provide import FORCE
 from tests.harness import PATIENCE_SECONDS, Installation, eventually
@@ -30,6 +33,8 @@ pytestmark = [
 #: Seconds for what compose does: to build, to start, or to stop and wait for the drain.
 COMPOSE_SECONDS = 500.0
 
+KUBERNETES = docker.DEPLOY / "kubernetes"
+
 #: The user that the image runs as.
 UID = "10001"
 
@@ -39,6 +44,7 @@ class Stack:
     """What compose brought up."""
 
     command: tuple[str, ...]
+    project: str
     environment: dict[str, str]
 
     def __call__(self, *arguments: str) -> str:
@@ -78,7 +84,7 @@ def compose() -> Iterator[Stack]:
     project = f"call-control-test-{os.getpid()}"
     ports = {f"{name}_PORT": str(free_port()) for name in ("AMQP", "MANAGEMENT", "REDIS")}
     file = str(docker.DEPLOY / "compose.yaml")
-    stack = Stack((*command, "-f", file, "-p", project), dict(os.environ) | ports)
+    stack = Stack((*command, "-f", file, "-p", project), project, dict(os.environ) | ports)
     try:
         stack("up", "-d", "--build")
         yield stack
@@ -172,3 +178,49 @@ async def test_a_container_that_is_stopped_drains_and_exits_with_zero(
     await all_answered(calls, commands)
     check(calls, commands)
     assert len(calls.events) == sum(map(len, commands.values()))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "leads_to"),
+    [("components/topology/job.yaml", "done"), ("base/deployment.yaml", "a third worker")],
+    ids=["job", "deployment"],
+)
+async def test_the_image_runs_as_the_manifests_have_it_run(
+    compose: Stack, calls: Installation, tmp_path: Path, manifest: str, leads_to: str
+) -> None:
+    """Settings, URLs in files, arguments, user and memory are those of Kubernetes' pods."""
+    spec = yaml.safe_load((KUBERNETES / manifest).read_text())["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    (mount,) = container["volumeMounts"]
+    urls = tmp_path / "urls"
+    urls.mkdir()
+    (urls / "amqp").write_text("amqp://guest:guest@rabbitmq:5672/\n")
+    (urls / "redis").write_text("redis://redis:6379/0\n")
+    user = spec["securityContext"]
+    name = f"{compose.project}-manifest"
+    command = [
+        *("docker", "run", "--name", name, "--rm", "--network", f"{compose.project}_default"),
+        *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+        *("--user", f"{user['runAsUser']}:{user['runAsGroup']}"),
+        *("--memory", container["resources"]["limits"]["memory"].removesuffix("i")),
+        *("--volume", f"{urls}:{mount['mountPath']}:ro"),
+        *("--env-file", str(KUBERNETES / "base" / "settings.env")),
+        *(f"--env={each['name']}={each['value']}" for each in container["env"]),
+        *(container["image"], *container["args"]),
+    ]
+    running = asyncio.create_task(asyncio.to_thread(run, command, timeout=PATIENCE_SECONDS * 2))
+    try:
+        if leads_to == "a third worker":
+            for _ in range(int(PATIENCE_SECONDS * 10)):
+                if running.done() or await calls.redis.zcard(calls.names.workers) == 3:
+                    break
+                await asyncio.sleep(0.1)
+            assert not running.done()
+            assert await calls.redis.zcard(calls.names.workers) == 3
+            grace = str(spec["terminationGracePeriodSeconds"])
+            run(["docker", "stop", "-t", grace, name], timeout=60)
+        # Another exit code than 0 raises.
+        await running
+    finally:
+        with contextlib.suppress(CommandFailedError):
+            run(["docker", "rm", "-f", name], timeout=30)

@@ -59,7 +59,7 @@ def test_compose_lets_a_worker_finish_its_drain() -> None:
     services = yaml.safe_load((docker.DEPLOY / "compose.yaml").read_text())["services"]
     worker = services["worker"]
     settings = Settings.from_environment(worker["environment"])
-    assert seconds(worker["stop_grace_period"]) >= settings.grace_seconds + 5
+    assert seconds(worker["stop_grace_period"]) >= settings.grace_seconds + 8
     assert worker["scale"] == 2
 
 

@@ -2,17 +2,22 @@
 
 import os
 import re
+import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from kubernetes_validate import validate  # type: ignore[import-untyped] # it carries none
+from yarl import URL
 
+from deploy.local import Services
+from tests.guarded import Guarded, Management, guarded_installation
 from tests.harness import ROOT
+from worker.broker.topology import declare, topology
 from worker.errors import ConfigurationError
 from worker.names import Names
 from worker.settings import PREFIX, Settings
@@ -25,8 +30,8 @@ VERSIONS = ("1.30.0", "1.37.0")
 #: Kinds that come with an operator, and not with Kubernetes.
 FOREIGN = {"ScaledObject", "TriggerAuthentication", "ServiceMonitor"}
 
-#: Seconds that a pod has beyond the drain, to close its connections.
-CLOSING_SECONDS = 5
+#: Seconds that closing the connections may take after the drain, when nobody answers.
+CLOSING_SECONDS = 8
 
 Manifest = dict[str, Any]
 
@@ -57,6 +62,13 @@ def settings(manifests: list[Manifest]) -> Settings:
     return Settings.from_environment(one(manifests, "ConfigMap")["data"])
 
 
+@pytest.fixture
+async def guarded(services: Services) -> AsyncIterator[Guarded]:
+    """An installation at a RabbitMQ with the users of deploy/."""
+    async with guarded_installation(services) as made:
+        yield made
+
+
 def one(manifests: list[Manifest], kind: str) -> Manifest:
     """Return the manifest of a kind."""
     (found,) = (each for each in manifests if each["kind"] == kind)
@@ -66,6 +78,14 @@ def one(manifests: list[Manifest], kind: str) -> Manifest:
 def pods(manifests: list[Manifest]) -> list[Manifest]:
     """Return the templates of all pods: the workers', and the one that declares."""
     return [one(manifests, kind)["spec"]["template"] for kind in ("Deployment", "Job")]
+
+
+def rabbitmq_trigger(manifests: list[Manifest]) -> Manifest:
+    """Return what tells KEDA to count commands."""
+    triggers = one(manifests, "ScaledObject")["spec"]["triggers"]
+    (found,) = (each for each in triggers if each["type"] == "rabbitmq")
+    trigger: Manifest = found
+    return trigger
 
 
 def worker_of(manifests: list[Manifest]) -> tuple[Manifest, Manifest]:
@@ -159,8 +179,7 @@ def test_keda_counts_the_commands_of_all_partitions_and_nothing_else(
     manifests: list[Manifest], settings: Settings
 ) -> None:
     """RabbitMQ searches for the pattern; one page of its answer holds all partitions."""
-    triggers = one(manifests, "ScaledObject")["spec"]["triggers"]
-    (trigger,) = (each for each in triggers if each["type"] == "rabbitmq")
+    trigger = rabbitmq_trigger(manifests)
     metadata = trigger["metadata"]
     names = Names(settings.namespace)
     pattern = re.compile(metadata["queueName"])
@@ -170,6 +189,38 @@ def test_keda_counts_the_commands_of_all_partitions_and_nothing_else(
     assert int(metadata["pageSize"]) >= settings.partitions
     reference = trigger["authenticationRef"]["name"]
     assert one(manifests, "TriggerAuthentication")["metadata"]["name"] == reference
+
+
+async def test_rabbitmq_answers_keda_with_the_partitions(
+    manifests: list[Manifest], guarded: Guarded
+) -> None:
+    """To a user who may look at queues, and do nothing with them."""
+    names, partitions = guarded.names, guarded.calls.settings.partitions
+    connection = guarded.calls.connection
+    await declare(connection, topology(names, partitions))
+    user, password = f"{names.base}.keda", secrets.token_hex(8)
+    body = {"password": password, "tags": "monitoring"}
+    await guarded.management("PUT", f"users/{user}", body)
+    nothing = {"configure": "^$", "write": "^$", "read": "^$"}
+    await guarded.management("PUT", f"permissions/%2F/{user}", nothing)
+    metadata = rabbitmq_trigger(manifests)["metadata"]
+    # As the page says for a namespace; and as KEDA asks (pkg/scalers/rabbitmq_scaler.go).
+    pattern = metadata["queueName"].replace("^", f"^{guarded.calls.settings.namespace}[.]")
+    asked = {
+        "page": "1",
+        "use_regex": metadata["useRegex"],
+        "pagination": "false",
+        "name": pattern,
+        "page_size": metadata["pageSize"],
+    }
+    url = URL(guarded.management.url).with_user(user).with_password(password)
+    try:
+        query = URL.build(query=asked).raw_query_string
+        answer = await Management(str(url))("GET", f"queues/%2F?{query}")
+    finally:
+        await guarded.management("DELETE", f"users/{user}")
+    found = {queue["name"] for queue in answer["items"]}
+    assert found == {names.partition(number) for number in range(partitions)}
 
 
 def test_pods_get_settings_and_no_variable_that_a_worker_refuses(
