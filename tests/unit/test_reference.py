@@ -7,7 +7,6 @@ import pytest
 from worker.reference.files import JSON_SCHEMAS, PAGES, ROOT, generated
 from worker.reference.tables import renewed
 
-
 FILES = generated()
 
 

@@ -21,7 +21,7 @@ ASYNCAPI = ROOT / "schemas" / "asyncapi.yaml"
 
 CONTRACT = ROOT / "schemas" / "README.md"
 
-PAGES = (ROOT / "README.md", CONTRACT)
+PAGES = (ROOT / "deploy" / "README.md", CONTRACT)
 
 
 def generated() -> dict[Path, str]:
