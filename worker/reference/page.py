@@ -48,6 +48,9 @@ table { border-collapse: collapse; margin: 1rem 0; font-size: 14px }
 th, td { padding: .4rem .65rem; border: 1px solid var(--line); text-align: left;
   vertical-align: top }
 th { background: var(--raised) }
+h4 { margin: 2rem 0 .5rem }
+h4 code { font-size: 15px }
+td b { font-weight: normal; white-space: nowrap }
 small { display: block; color: var(--soft) }
 .ok { color: var(--ok) }
 .no { color: var(--no) }
@@ -134,7 +137,7 @@ def _cell(life: Life, name: CommandName) -> str:
     if cell.from_offerer:
         notes.append("409 from another endpoint")
     said = (
-        f'<code class="ok">{answer.name}</code> {answer.status} {escape(answer.reason)}'
+        f'<code class="ok">{answer.name}</code> <b>{answer.status} {escape(answer.reason)}</b>'
         if answer.status == OK
         else f'<span class="no">{answer.status} {escape(answer.reason.partition(":")[0])}</span>'
     )
