@@ -316,8 +316,9 @@ async def test_a_subscription_takes_what_it_is_asked_for(client: CallControl) ->
         for name in ("mine", "a.b")
         for kind in ("call_connected", "call_held", "call_terminated")
     ]
-    with pytest.raises(ValueError, match="call_confused"):
-        client.events(kinds=["call_confused"])
+    for mistake in ({"kinds": ["call_confused"]}, {"request_id": "\n"}, {"follow": False}):
+        with pytest.raises(ValueError, match=r"call_confused|request_id|pattern|since="):
+            client.events(**mistake)
 
 
 async def test_the_journal_is_replayed_from_the_first_event_an_offset_or_a_time(
@@ -376,6 +377,18 @@ async def test_an_iteration_that_is_left_lets_go_of_its_queue(
         await client.call(A, B)
         await asking
         await until_queues(calls, before)
+
+
+async def test_a_client_that_is_closed_leaves_nobody_waiting(idle: Installation) -> None:
+    """Neither for an answer nor for an event; and it opens no connection again."""
+    async with connected_to(idle, timeout=30) as client:
+        before = await queues(idle)
+        asking = asyncio.create_task(client.hold("1"))
+        following = asyncio.create_task(take(client.events(), 1))
+        await until_queues(idle, before + 1)
+    for waiting in (asking, following):
+        with pytest.raises(RuntimeError, match="closed"):
+            await waiting
 
 
 async def test_a_command_that_expires_is_a_dead_letter(idle: Installation) -> None:

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, Unpack
 
+from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from schemas.commands import Command, command_fields
 from schemas.contract import CommandName, EventName
+from schemas.fields import RequestId
 from schemas.reports import Report
 from schemas.wire import Malformed, read
 from worker.client.errors import InvalidCommand, raise_if_refused
@@ -20,6 +22,7 @@ from worker.names import Names
 from worker.tracing import outgoing_headers
 
 _BAD_REQUEST: Final = 400
+_REQUEST_ID: Final = TypeAdapter(RequestId)
 
 
 class Options(TypedDict, total=False):
@@ -201,10 +204,13 @@ class CallControl:
             follow: Whether to go on at the end of the journal, or to stop there.
 
         Raises:
-            ValueError: There is no such kind, or nothing to begin with and nothing to follow.
+            ValueError: There is no such kind, no such ``request_id``, or nothing to begin with and
+                nothing to follow.
         """
         if since is None and not follow:
             raise ValueError("what does not follow needs a place to begin: since=")
+        if request_id is not None:
+            _REQUEST_ID.validate_python(request_id)
         wanted = Filter(request_id, frozenset(EventName(kind) for kind in kinds))
         return Subscription(self._consuming, self._names, wanted, since, follow=follow)
 

@@ -28,6 +28,7 @@ class Link:
         self._name = name
         self._connection: AbstractConnection | None = None
         self._opening = asyncio.Lock()
+        self._closed = False
 
     async def get(self) -> AbstractConnection:
         """Return an open connection.
@@ -35,19 +36,23 @@ class Link:
         Raises:
             BrokerUnavailable: RabbitMQ cannot be reached, or refuses.
             ConfigurationError: The URL is not one of RabbitMQ's.
+            RuntimeError: It has been closed.
         """
         async with self._opening:
+            if self._closed:
+                raise RuntimeError("the client is closed")
             if self._connection is not None and broker.is_lost(self._connection):
-                await self.close()
+                await broker.close(self._connection)
+                self._connection = None
             if self._connection is None:
                 self._connection = await broker.connect(self._url, self._name)
             return self._connection
 
     async def close(self) -> None:
-        """Close it, if it is open."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await broker.close(connection)
+        """Close it for good: who still waits for something is told so."""
+        self._closed = True
+        if self._connection is not None:
+            await broker.close(self._connection)
 
 
 async def persistently(step: Callable[[], Awaitable[_T]]) -> _T:

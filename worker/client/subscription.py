@@ -6,7 +6,7 @@ with the connection. What happened until there is another one is then read from 
 
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -181,12 +181,12 @@ class Subscription:
             self._ended = not await self._add_what_there_is(connection)
 
     async def _open_live(self, connection: AbstractConnection) -> None:
-        closing = AsyncExitStack()
-        queue = await closing.enter_async_context(
-            _queue(connection, self._names.events, self._wanted.patterns)
-        )
-        reader = await closing.enter_async_context(reading(connection, queue, read_event))
-        self._sources.append(_Source(reader, closing))
+        async with AsyncExitStack() as opening:
+            queue = await opening.enter_async_context(
+                _queue(connection, self._names.events, self._wanted.patterns)
+            )
+            reader = await opening.enter_async_context(reading(connection, queue, read_event))
+            self._sources.append(_Source(reader, opening.pop_all()))
         if self._since is None:
             self._since = _whole_second(datetime.now(UTC))
         else:
@@ -215,7 +215,9 @@ class Subscription:
 
     async def _close(self) -> None:
         while self._sources:
-            await self._sources.popleft().closing.aclose()
+            # What is lost is closed.
+            with suppress(BrokerUnavailable):
+                await self._sources.popleft().closing.aclose()
 
 
 @asynccontextmanager
