@@ -16,9 +16,9 @@ from deploy.local.process import run
 from deploy.local.rootfs import locked
 from deploy.local.session import CACHE
 
-_APT_SECONDS: Final = 300.0
+_APT_SECONDS: Final = 100.0
 _UNPACK_SECONDS: Final = 60.0
-_NPM_SECONDS: Final = 300.0
+_NPM_SECONDS: Final = 100.0
 
 #: Where the tests' node packages are named and locked.
 NODE_PACKAGES: Final = Path(__file__).parent / "contract" / "node"
