@@ -14,7 +14,8 @@ DOCKER_TESTS := $(addprefix tests/integration/test_, $(addsuffix .py, \
 	order one_outcome restarts faults service membership watchdog backpressure)) \
 	tests/local/test_provide.py tests/deploy/test_containers.py
 
-VERSION_TESTS ?= tests/local/test_versions.py tests/chaos tests/deploy/test_operator_policy.py \
+VERSION_TESTS ?= tests/local/test_versions.py tests/chaos \
+	tests/deploy/test_operator_policy.py tests/deploy/test_repartitioning.py \
 	$(addprefix tests/integration/test_, $(addsuffix .py, order one_outcome restarts clusters servers \
 	store topology watchdog backpressure dead_letters dead_letters_acted_on rebuild \
 	regression epoch durability redis_users least_privilege forbidden tls credentials \

@@ -54,14 +54,14 @@ async def test_calls_go_on_in_order_with_another_number_of_partitions(
     rabbitmq = services.rabbitmq
     assert rabbitmq is not None, "queues are deleted by rabbitmqctl"
     async with installation(services, partitions=before) as calls:
-        await calls.start(2)
+        await calls.start()
         await calls.subscribe()
         published: dict[str, list[Published]] = {f"call-{n}": [] for n in range(CALLS)}
         await publish(calls, published, slice(HALF))
         # 1. The producers are stopped. 2. Nothing is left.
         await until_empty(rabbitmq, calls)
         # 3. No worker is left.
-        assert [await worker.terminate() for worker in calls.workers] == [0, 0]
+        assert [await worker.terminate() for worker in calls.workers] == [0]
         # 4. The number in force; 5. queues that have become too many.
         await calls.redis.set(calls.names.partition_count, after)
         for number in range(after, before):
@@ -71,7 +71,7 @@ async def test_calls_go_on_in_order_with_another_number_of_partitions(
         calls.environment[f"{PREFIX}PARTITIONS"] = str(after)
         code, _, errors = await callctl(calls, "topology", "apply")
         assert (code, errors) == (0, "")
-        await calls.start(2)
+        await calls.start()
         # 7. The producers go on.
         await publish(calls, published, slice(HALF, None))
         await all_answered(calls, published)
