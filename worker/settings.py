@@ -99,7 +99,10 @@ class Settings(BaseModel):
         "", description="prefix of every exchange, queue and key, so that installations can share"
     )
     partitions: int = Field(
-        64, ge=1, le=1024, description="partition queues; their number is for ever"
+        64,
+        ge=1,
+        le=1024,
+        description="partition queues; to be changed only as deploy/SCALING.md says",
     )
     hash_exchange: HashExchange = Field(
         HashExchange.MODULUS,

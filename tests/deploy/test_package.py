@@ -122,13 +122,15 @@ def test_callctl_and_the_packages_work_where_the_repository_is_not(
     """In a clean environment, from another directory."""
     assert "Usage: callctl" in run(installed / "callctl", "--help", cwd=tmp_path)
     script = (
-        "import importlib.metadata, schemas, worker, worker.client, worker.service;"
+        "import importlib.metadata, schemas, worker, worker.service;"
+        "from worker.client import CallControl;"
         "print(importlib.metadata.version('call-control-worker'));"
         "print(worker.__file__)"
     )
     version, place = run(installed / "python", "-I", "-c", script, cwd=tmp_path).split()
     assert version == PROJECT["version"]
     assert Path(place).is_relative_to(installed.parent)
+    assert PROJECT["version"] in run(installed / "callctl", "--version", cwd=tmp_path)
 
 
 @pytest.mark.timeout(INSTALL_SECONDS)

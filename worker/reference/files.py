@@ -21,7 +21,7 @@ ASYNCAPI = ROOT / "schemas" / "asyncapi.yaml"
 
 CONTRACT = ROOT / "schemas" / "README.md"
 
-PAGES = (ROOT / "deploy" / "README.md", CONTRACT)
+PAGES = (ROOT / "README.md", ROOT / "deploy" / "README.md", CONTRACT)
 
 
 def generated() -> dict[Path, str]:

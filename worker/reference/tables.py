@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from schemas.contract import OUTCOMES
+from worker.cli.app import COMMANDS
+from worker.cli.exit_codes import MEANINGS
 from worker.core.table import TABLE, Cell, Column, Rule
 from worker.metrics import Metrics
 from worker.names import Names
@@ -99,6 +101,7 @@ def names() -> str:
             [f"`{shown.dead_letters}`", "fanout exchange, and the quorum queue behind it"],
             [f"`{shown.call_prefix}<request_id>`", "Redis hash: a call's state and records"],
             [f"`{shown.workers}`", "Redis sorted set: the workers' heartbeats"],
+            [f"`{shown.worker('')}<name>`", "Redis string: what a worker says of itself to `top`"],
             [f"`{shown.partition_count}`", "Redis string: the number of partitions in force"],
             [f"`{shown.probe}`", "Redis string: shows for a minute that a worker has started"],
             [f"`{shown.suspect_prefix}00` …", "Redis sets: workers that may crash on a command"],
@@ -122,8 +125,24 @@ def metrics() -> str:
     )
 
 
+def callctl() -> str:
+    """Return the table of ``callctl``'s commands."""
+    return _markdown(
+        ["command", "what it does"],
+        ([f"`callctl {name}`", sentence] for name, sentence in COMMANDS.items()),
+    )
+
+
+def exit_codes() -> str:
+    """Return the table of ``callctl``'s exit codes."""
+    return _markdown(
+        ["exit code", "meaning"], ([f"{code:d}", meaning] for code, meaning in MEANINGS.items())
+    )
+
+
 _TABLES: Final[dict[str, Callable[[], str]]] = {
-    table.__name__: table for table in (commands, transitions, settings, names, metrics)
+    table.__name__: table
+    for table in (commands, transitions, settings, names, metrics, callctl, exit_codes)
 }
 
 
