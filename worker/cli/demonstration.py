@@ -136,10 +136,10 @@ async def _worker(settings: Settings, console: Console) -> AsyncIterator[None]:
     finally:
         running.cancel()
         await asyncio.wait([running])
-        await _clean_up(settings)
+        await _clean_up(settings, service.name)
 
 
-async def _clean_up(settings: Settings) -> None:
+async def _clean_up(settings: Settings, worker: str) -> None:
     names = Names(settings.namespace)
     connection = await broker.connect(settings.amqp_url.get_secret_value(), "callctl demo")
     try:
@@ -149,7 +149,7 @@ async def _clean_up(settings: Settings) -> None:
     calls = {names.call_prefix + step.call for step in CONVERSATION}
     redis = connect(settings.redis_url.get_secret_value())
     try:
-        for key in (*calls, *names.keys):
+        for key in (*calls, *names.keys, names.worker(worker)):
             await redis.delete(key)
     finally:
         await close(redis)
