@@ -8,7 +8,7 @@ from deploy.local import redis_cluster
 from tests.harness import Installation
 from tests.integration.test_cli import callctl
 from worker.core.call import Call, State
-from worker.store import CallStore, Change, close, connect
+from worker.store import CallStore, Change, close, connect, every_call
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
 ALICE = "tel:+18166623395"
@@ -133,6 +133,8 @@ async def test_each_call_is_met_once_however_many_there_are(calls: Installation)
         pipeline.hset(f"{calls.names.call_prefix}{number}", mapping=stored)
     await pipeline.execute()
     assert (await counted(calls))["states"]["connected"] == 2600
+    pages = [len(page) async for page in every_call(calls.redis, calls.names.call_prefix)]
+    assert (sum(pages), max(pages)) == (2600, 500)
     code, output, _ = await callctl(calls, "calls", "--limit", "100000", "--json")
     listed = {json.loads(line)["request_id"] for line in output.splitlines()}
     assert (code, listed) == (0, {str(number) for number in range(2600)})
