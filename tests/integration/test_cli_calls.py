@@ -4,8 +4,11 @@ import json
 import re
 from typing import Any
 
+from deploy.local import redis_cluster
 from tests.harness import Installation
 from tests.integration.test_cli import callctl
+from worker.core.call import Call, State
+from worker.store import CallStore, Change, close, connect, every_call
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
 ALICE = "tel:+18166623395"
@@ -130,6 +133,8 @@ async def test_each_call_is_met_once_however_many_there_are(calls: Installation)
         pipeline.hset(f"{calls.names.call_prefix}{number}", mapping=stored)
     await pipeline.execute()
     assert (await counted(calls))["states"]["connected"] == 2600
+    pages = [len(page) async for page in every_call(calls.redis, calls.names.call_prefix)]
+    assert (sum(pages), max(pages)) == (2600, 500)
     code, output, _ = await callctl(calls, "calls", "--limit", "100000", "--json")
     listed = {json.loads(line)["request_id"] for line in output.splitlines()}
     assert (code, listed) == (0, {str(number) for number in range(2600)})
@@ -141,3 +146,23 @@ async def test_calls_of_a_namespace_are_not_those_of_another(calls: Installation
     await calls.redis.hset(f"x{calls.names.call_prefix}theirs", "state", "connected")
     assert (await counted(calls))["calls"] == 1
     await calls.redis.delete(f"x{calls.names.call_prefix}theirs")
+
+
+async def test_calls_of_a_cluster_are_those_of_all_its_primaries(
+    empty: Installation,
+) -> None:
+    """And the doctor looks at each of them."""
+    with redis_cluster() as cluster:
+        empty.environment["CALL_CONTROL_REDIS_URL"] = cluster.url
+        client = connect(cluster.url)
+        store = CallStore.of(client, empty.settings)
+        changes = [
+            Change(Call(str(number), State.CONNECTED, sequence=1), 0) for number in range(300)
+        ]
+        assert all(await store.commit(changes))
+        await close(client)
+        assert (await counted(empty))["states"]["connected"] == 300
+        _, output, _ = await callctl(empty, "doctor", "--json")
+        roles = [each for each in json.loads(output)["findings"] if each["check"] == "role"]
+        assert [each["found"] for each in roles] == ["a primary"] * 3
+        assert len({each["service"] for each in roles}) == 3

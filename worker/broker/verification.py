@@ -7,11 +7,17 @@ from typing import Final
 
 from aio_pika.abc import AbstractConnection
 
+from worker.broker.management import Management
 from worker.broker.topology import Exchange, Queue, Topology, declare, find
 from worker.errors import MayNotConfigure, TopologyMismatch
+from worker.settings import HashExchange
 
 #: How many are compared at once; each takes a channel.
 _AT_ONCE: Final = 8
+
+
+#: What is said of a queue that is bound to the commands and should not be.
+_STRANGER: Final = "no partition, but takes commands of some calls from them: unbind it"
 
 
 class Match(StrEnum):
@@ -25,10 +31,10 @@ class Match(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """An exchange or a queue, compared.
+    """An exchange, a queue or a binding, compared.
 
     Attributes:
-        kind: ``exchange`` or ``queue``.
+        kind: ``exchange``, ``queue`` or ``binding``.
         name: Its name.
         match: How it compares.
         why: What RabbitMQ says of it, and what to do; empty where all is well.
@@ -84,3 +90,35 @@ async def _compare(connection: AbstractConnection, each: Queue | Exchange) -> Co
     except TopologyMismatch as error:
         return Compared(kind, each.name, Match.DIFFERENT, str(error))
     return Compared(kind, each.name, Match.SAME)
+
+
+async def verify_bindings(management: Management, wanted: Topology) -> list[Compared]:
+    """Compare bindings, which only the management shows.
+
+    What else is bound to the events is their subscribers' business. A queue that is bound to the
+    commands besides the partitions takes commands from them.
+
+    Raises:
+        BrokerUnavailable: The management does not answer, or refuses.
+    """
+    compared = []
+    for exchange in wanted.exchanges:
+        there = {
+            (str(each["destination"]), str(each["routing_key"]))
+            for each in await management.bindings_from(exchange.name)
+        }
+        ours = {
+            (each.queue, each.routing_key)
+            for each in wanted.bindings
+            if each.exchange == exchange.name
+        }
+        for queue, key in sorted(ours):
+            match = Match.SAME if (queue, key) in there else Match.MISSING
+            why = "" if match is Match.SAME else "callctl topology apply binds it"
+            compared.append(Compared("binding", f"{exchange.name} → {queue}", match, why))
+        if exchange.type in set(HashExchange):
+            compared += [
+                Compared("binding", f"{exchange.name} → {queue}", Match.DIFFERENT, _STRANGER)
+                for queue, _ in sorted(there - ours)
+            ]
+    return compared

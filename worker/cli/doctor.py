@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.exit_codes import ExitCode
+from worker.cli.options import ManagementOption
 from worker.cli.output import plain, print_json
 from worker.cli.running import group, run
 from worker.doctor import Finding, Level, examine
@@ -28,6 +29,7 @@ app = group()
 
 @app.command()
 def doctor(
+    management: ManagementOption = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -36,12 +38,16 @@ def doctor(
     It changes nothing, and takes nothing from a queue. Exits with 1 when something is bad;
     warnings, and what cannot be seen, do not count.
     """
-    run(partial(_doctor, as_json=as_json))
+    run(partial(_doctor, management, as_json=as_json))
 
 
-async def _doctor(settings: Settings, *, as_json: bool) -> int:
-    """Print the findings; return 1 when one is bad."""
-    findings = await examine(settings)
+async def _doctor(management: str | None, settings: Settings, *, as_json: bool) -> int:
+    """Print the findings; return 1 when one is bad.
+
+    Raises:
+        ConfigurationError: The management's address is no URL of HTTP.
+    """
+    findings = await examine(settings, management)
     bad = any(each.level is Level.BAD for each in findings)
     if as_json:
         print_json({"ok": not bad, "findings": [asdict(each) for each in findings]})

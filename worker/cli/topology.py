@@ -6,16 +6,17 @@ from dataclasses import asdict
 from functools import partial
 from itertools import groupby
 from typing import Annotated, Any
-from urllib.parse import unquote, urlsplit
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from worker.broker.connection import close, connect
+from worker.broker.management import open_management, vhost_of
 from worker.broker.topology import Topology, declare, topology_of
-from worker.broker.verification import Compared, Match, verify
+from worker.broker.verification import Compared, Match, verify, verify_bindings
 from worker.cli.exit_codes import ExitCode
+from worker.cli.options import ManagementOption
 from worker.cli.output import plain, print_json
 from worker.cli.running import group, run
 from worker.settings import Settings
@@ -38,13 +39,13 @@ def show_wanted(*, as_json: _AsJson = False) -> None:
 
 
 @app.command("verify")
-def verify_wanted(*, as_json: _AsJson = False) -> None:
-    """Compare exchanges and queues with what RabbitMQ has. Exits with 1 when anything differs.
+def verify_wanted(management: ManagementOption = None, *, as_json: _AsJson = False) -> None:
+    """Compare what the settings ask for with what RabbitMQ has. Exits with 1 when anything differs.
 
-    Only a user who may configure them can have types and arguments compared; bindings cannot be
-    seen over AMQP at all: apply makes sure of them.
+    Only a user who may configure them can have types and arguments compared. Bindings cannot be
+    seen over AMQP: the management shows them, and apply makes sure of them.
     """
-    run(partial(_verify, as_json=as_json))
+    run(partial(_verify, management, as_json=as_json))
 
 
 @app.command(
@@ -123,7 +124,7 @@ def _range(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
 
 
-async def _verify(settings: Settings, *, as_json: bool) -> int:
+async def _verify(management: str | None, settings: Settings, *, as_json: bool) -> int:
     """Print how what is there compares; return 1 when something is missing or different.
 
     Raises:
@@ -134,6 +135,9 @@ async def _verify(settings: Settings, *, as_json: bool) -> int:
         compared = await verify(connection, topology_of(settings))
     finally:
         await close(connection)
+    if management is not None:
+        async with open_management(management, settings) as api:
+            compared += await verify_bindings(api, topology_of(settings))
     wrong = [each for each in compared if each.match in (Match.MISSING, Match.DIFFERENT)]
     if as_json:
         print_json({"ok": not wrong, "compared": [asdict(each) for each in compared]})
@@ -152,12 +156,14 @@ def _print(compared: Sequence[Compared]) -> None:
             table.add_row(*map(plain, row), style=styles[each.match])
     if table.row_count:
         console.print(table)
+    bindings = any(each.kind == "binding" for each in compared)
+    what = "exchanges, queues and bindings" if bindings else "exchanges and queues"
     numbers = [
         f"{sum(each.match is match for each in compared)} {word}"
         for match, word in _WORDS.items()
         if any(each.match is match for each in compared)
     ]
-    console.print(f"{len(compared)} exchanges and queues: {', '.join(numbers)}")
+    console.print(f"{len(compared)} {what}: {', '.join(numbers)}")
 
 
 _WORDS = {
@@ -169,8 +175,7 @@ _WORDS = {
 
 
 async def _export(settings: Settings) -> int:
-    url = urlsplit(settings.amqp_url.get_secret_value())
-    definitions = _definitions(topology_of(settings), unquote(url.path[1:]) or "/")
+    definitions = _definitions(topology_of(settings), vhost_of(settings))
     typer.echo(json.dumps(definitions, indent=2))
     return ExitCode.DONE
 

@@ -1,7 +1,12 @@
 """What a check finds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+#: Names that are written out before the rest are counted.
+_WRITTEN_OUT: Final = 3
 
 
 class Level(StrEnum):
@@ -54,3 +59,9 @@ class Report:
     def bad(self, check: str, found: str, remedy: str) -> None:
         """Note what breaks a promise, or will."""
         self.findings.append(Finding(Level.BAD, self.service, check, found, remedy))
+
+
+def written_out(names: Sequence[str]) -> str:
+    """Return names for people, the first ones of very many."""
+    more = len(names) - _WRITTEN_OUT
+    return ", ".join(names[:_WRITTEN_OUT]) + (f" and {more} more" if more > 0 else "")

@@ -19,7 +19,7 @@ from worker.broker.connection import (
 )
 from worker.broker.topology import PARTITION_MESSAGES, Exchange, Topology, declare, topology_of
 from worker.broker.verification import Compared, Match, verify
-from worker.doctor.findings import Report
+from worker.doctor.findings import Report, written_out
 from worker.errors import (
     BrokerUnavailable,
     CallControlError,
@@ -49,9 +49,6 @@ _UNDECLARABLE: Final = "amq.call_control.doctor"
 #: No time that RabbitMQ takes for one, which it says after it has looked at the permission.
 _NO_TIME: Final = "never"
 
-#: Names that are written out before the rest are counted.
-_WRITTEN_OUT: Final = 3
-
 #: How full a partition may be before it is worth a word.
 _MANY_WAIT: Final = PARTITION_MESSAGES // 10
 
@@ -65,8 +62,8 @@ _ROLES: Final = {
 }
 
 
-async def examine_rabbitmq(settings: Settings, report: Report, alive: int | None) -> None:
-    """Add what is to be said of RabbitMQ.
+async def examine_rabbitmq(settings: Settings, report: Report, alive: int | None) -> bool:
+    """Add what is to be said of RabbitMQ; return whether it answers.
 
     Args:
         settings: The installation's settings.
@@ -78,7 +75,7 @@ async def examine_rabbitmq(settings: Settings, report: Report, alive: int | None
     except CallControlError as error:
         remedy = "start it, or mend CALL_CONTROL_AMQP_URL and what its user may do"
         report.bad("connection", str(error), remedy)
-        return
+        return False
     try:
         report.ok("connection", "answers")
         version = _version(report, broker_version(connection))
@@ -90,15 +87,10 @@ async def examine_rabbitmq(settings: Settings, report: Report, alive: int | None
         await _queues(report, settings, connection, alive)
     except BrokerUnavailable as error:
         report.bad("connection", str(error), "look at RabbitMQ's log")
+        return False
     finally:
         await close(connection)
-    report.unknown(
-        "bindings and policies",
-        "cannot be seen over AMQP",
-        "callctl topology apply binds; rabbitmqctl list_policies should show"
-        " call_control.subscribers, which keeps a subscriber's full queue from stopping events"
-        " (deploy/rabbitmq)",
-    )
+    return True
 
 
 async def _connected(settings: Settings) -> AbstractConnection:
@@ -156,21 +148,16 @@ def _topology(report: Report, compared: Sequence[Compared]) -> None:
     different = [each for each in compared if each.match is Match.DIFFERENT]
     unknown = [each for each in compared if each.match is Match.UNKNOWN]
     if different:
-        names = _written_out([each.name for each in different])
+        names = written_out([each.name for each in different])
         report.bad(check, f"different: {names}: {different[0].why}", remedy)
     if missing:
         apply = "callctl topology apply, or start a worker that may declare"
-        report.bad(check, f"missing: {_written_out(missing)}", apply)
+        report.bad(check, f"missing: {written_out(missing)}", apply)
     if unknown and not missing and not different:
         who = "run doctor as call_control.topology"
         report.unknown(check, f"there; {len(unknown)} arguments cannot be compared", who)
     if not missing and not different and not unknown:
         report.ok(check, f"{len(compared)} exchanges and queues are as they should be")
-
-
-def _written_out(names: Sequence[str]) -> str:
-    more = len(names) - _WRITTEN_OUT
-    return ", ".join(names[:_WRITTEN_OUT]) + (f" and {more} more" if more > 0 else "")
 
 
 async def _permissions(report: Report, settings: Settings, compared: Sequence[Compared]) -> None:
@@ -262,7 +249,7 @@ def _workers(report: Report, alive: int | None, idle: Sequence[str], partitions:
         report.warning("alive", "none: commands wait", "callctl worker")
     if alive and idle:
         remedy = "a worker's log or /ready says what keeps it from them"
-        report.bad("partitions taken", f"nobody takes {_written_out(idle)}", remedy)
+        report.bad("partitions taken", f"nobody takes {written_out(idle)}", remedy)
     elif alive:
         report.ok("partitions taken", f"all {partitions}")
 
