@@ -14,6 +14,7 @@ from tests.messages import Published
 from worker.broker import connection as broker
 from worker.broker.connection import Channel, open_channel
 from worker.broker.topology import declare, topology
+from worker.cli.exit_codes import ExitCode
 from worker.settings import PREFIX
 
 CALLS = 60
@@ -84,7 +85,7 @@ async def test_calls_go_on_in_order_with_another_number_of_partitions(
         assert len({event.message_id for event in calls.answers(again.message_id)}) == 1
         # A worker that was forgotten does no harm.
         forgotten = await calls.spawn(partitions=before)
-        assert await asyncio.wait_for(forgotten.process.wait(), 60) == 1
+        assert await asyncio.wait_for(forgotten.process.wait(), 60) == ExitCode.USAGE
         assert f"{after} is in force" in forgotten.log.read_text()
 
 

@@ -6,6 +6,7 @@ import signal
 import time
 
 from tests.harness import Installation, eventually
+from worker.cli.exit_codes import ExitCode
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
 
@@ -81,7 +82,7 @@ async def test_a_worker_with_another_number_of_partitions_refuses_to_start(
 ) -> None:
     """It would leave commands in queues that nobody consumes."""
     worker = await calls.spawn(partitions=16)
-    assert await asyncio.wait_for(worker.process.wait(), 20) == 1
+    assert await asyncio.wait_for(worker.process.wait(), 20) == ExitCode.USAGE
     assert "CALL_CONTROL_PARTITIONS: 16 is set, but 8 is in force" in worker.log.read_text()
     assert "Traceback" not in worker.log.read_text()
 
@@ -91,7 +92,7 @@ async def test_a_setting_that_does_not_exist_is_an_error_that_names_it(
 ) -> None:
     """A misspelt variable would otherwise be a setting that silently does nothing."""
     worker = await empty.spawn(prefetsch=7)
-    assert await asyncio.wait_for(worker.process.wait(), 20) == 1
+    assert await asyncio.wait_for(worker.process.wait(), 20) == ExitCode.USAGE
     assert "CALL_CONTROL_PREFETSCH: no such setting" in worker.log.read_text()
 
 

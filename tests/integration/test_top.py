@@ -14,6 +14,7 @@ from yarl import URL
 
 from tests.harness import PATIENCE_SECONDS, Installation, eventually
 from tests.integration.test_cli import callctl, start_callctl
+from worker.cli.exit_codes import ExitCode
 from worker.status import Status
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
@@ -205,5 +206,5 @@ async def test_an_installation_that_is_not_there_is_an_error_that_says_so(
 ) -> None:
     """A mistaken namespace would otherwise look like a quiet night."""
     code, _, errors = await callctl(empty, "top", "--once")
-    assert code == 1
+    assert code == ExitCode.USAGE
     assert f"there is no queue {empty.names.dead_letters}" in errors

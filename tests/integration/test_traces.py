@@ -16,6 +16,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from tests.collector import Collector, Span, collector
 from tests.harness import PATIENCE_SECONDS, ROOT, Installation, eventually
 from tests.messages import Published
+from worker.cli.exit_codes import ExitCode
 from worker.tracing import outgoing_headers
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
@@ -268,6 +269,6 @@ async def test_asking_for_traces_without_their_packages_names_the_extra(
 ) -> None:
     """It is an error at the start, not a worker without traces."""
     worker = await empty.spawn(command=("-c", _WITHOUT, "worker"), traces="otlp")
-    assert await asyncio.wait_for(worker.process.wait(), 60) == 1
+    assert await asyncio.wait_for(worker.process.wait(), 60) == ExitCode.USAGE
     assert "pip install 'call-control-worker[tracing]'" in worker.log.read_text()
     assert "Traceback" not in worker.log.read_text()
