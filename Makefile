@@ -18,8 +18,8 @@ VERSION_TESTS ?= tests/local/test_versions.py tests/chaos \
 	tests/deploy/test_operator_policy.py tests/deploy/test_repartitioning.py \
 	$(addprefix tests/integration/test_, $(addsuffix .py, order one_outcome restarts clusters servers \
 	store topology watchdog backpressure dead_letters dead_letters_acted_on rebuild \
-	regression epoch durability redis_users least_privilege forbidden tls credentials \
-	poison bugs hostile malformed))
+	regression epoch durability redis_users doctor doctor_redis cli_topology management \
+	least_privilege forbidden tls credentials poison bugs hostile malformed))
 
 UV_VERSION := 0.13.9
 COMPILE := $(PY) -m uv pip compile -q --universal --python-version 3.11 \
