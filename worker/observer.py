@@ -14,6 +14,7 @@ from pamqp.commands import Basic
 from prometheus_client import Histogram
 
 from schemas.contract import CommandName
+from schemas.wire import TIMESTAMP_HEADER
 from worker.batch import Outcome
 from worker.broker.subscription import Delivery
 from worker.metrics import Metrics
@@ -21,10 +22,6 @@ from worker.reading import Item
 from worker.tracing import Spans
 
 _log: Final = structlog.get_logger(__name__)
-
-#: The header in which RabbitMQ's interceptor and our own client say when a command was published
-#: (RabbitMQ documentation, "Message Interceptors").
-TIMESTAMP_HEADER: Final = "timestamp_in_ms"
 
 #: Clocks that differ by more, in seconds, measure nothing: a wrong unit, or a time made up.
 _MOST_LATENCY_SECONDS: Final = 7 * 86_400.0

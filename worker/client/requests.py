@@ -19,6 +19,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pydantic_core import to_json
 
+from schemas.wire import TIMESTAMP_HEADER
 from worker.broker.connection import Channel, broker_errors, open_channel
 from worker.client.errors import OutcomeUnknown
 from worker.client.event import Event, read_event
@@ -27,10 +28,6 @@ from worker.client.mistakes import mistakes
 from worker.errors import BrokerUnavailable, ConfigurationError
 
 _DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
-
-#: The header for the time of publishing in milliseconds since the epoch: the AMQP property has
-#: whole seconds. RabbitMQ can set it too (``message_interceptors.incoming.set_header_timestamp``).
-_MILLISECONDS: Final = "timestamp_in_ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +143,7 @@ class Requests:
             content_type="application/json",
             delivery_mode=2,
             expiration=_milliseconds(request.expires_seconds),
-            headers={_MILLISECONDS: int(now * 1000), **request.headers},
+            headers={TIMESTAMP_HEADER: int(now * 1000), **request.headers},
             message_id=request.message_id,
             reply_to=_DIRECT_REPLY_TO if sending.reply else None,
             timestamp=datetime.fromtimestamp(int(now), tz=UTC),
