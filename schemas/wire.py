@@ -25,8 +25,8 @@ SCHEMA_VERSION: Final = 1
 CLOUDEVENTS_VERSION: Final = "1.0"
 CLOUDEVENTS_TYPE: Final = "call_control"
 
-#: The header for when a command was published, in milliseconds since the epoch: the AMQP property has
-#: whole seconds. RabbitMQ can set it, too (its documentation, "Message Interceptors").
+#: The header for when a command was published, in milliseconds since the epoch; the AMQP property
+#: has whole seconds. RabbitMQ can set it, too (its documentation, "Message Interceptors").
 TIMESTAMP_HEADER: Final = "timestamp_in_ms"
 
 #: The headers from which a call is restored when its store has lost it.
