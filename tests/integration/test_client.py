@@ -241,6 +241,18 @@ async def test_without_an_answer_in_time_the_outcome_is_unknown_and_may_be_asked
         assert (await client.hold("123XYZ", timeout=30)).sequence == 2
 
 
+async def test_a_command_that_no_queue_takes_is_not_published_in_silence(
+    client: CallControl, calls: Installation
+) -> None:
+    """It is mandatory, so RabbitMQ returns it."""
+    names = calls.names
+    for number in range(calls.settings.partitions):
+        queue = await calls.producer.get_queue(names.partition(number), ensure=False)
+        await queue.unbind(names.commands, "1")
+    with pytest.raises(ConfigurationError, match="no queue is bound"):
+        await client.hold("1")
+
+
 async def test_an_installation_that_is_not_there_is_told_apart_from_a_broker_that_is_not(
     empty: Installation,
 ) -> None:
@@ -258,8 +270,9 @@ async def test_an_installation_that_is_not_there_is_told_apart_from_a_broker_tha
             pass
 
 
+@pytest.mark.parametrize("since", [None, "first"], ids=["live", "journal"])
 async def test_connections_lost_in_the_middle_cost_no_answer_and_no_event(
-    client: CallControl, calls: Installation
+    client: CallControl, calls: Installation, since: str | None
 ) -> None:
     """Commands have one outcome each, in order; the subscription has each event once."""
     disturbed = asyncio.Event()
@@ -279,7 +292,7 @@ async def test_connections_lost_in_the_middle_cost_no_answer_and_no_event(
         return last.sequence
 
     names = [f"call-{number}" for number in range(4)]
-    async with client.events() as events:
+    async with client.events(since=since) as events:
         following = asyncio.create_task(follow(events))
         talking = asyncio.gather(*(converse(name) for name in names))
         for _ in range(3):

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from tests.harness import Installation
 from tests.integration.test_cli import callctl
 
@@ -61,6 +63,22 @@ async def test_watch_shows_people_no_phone_number_and_no_control_character(
     ]
     assert "409 Conflict: the call is offered" in lines[1]
     assert "+1816" not in output
+
+
+async def test_watch_colours_refusals_and_ends_on_a_terminal(
+    calls: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that they are seen among hundreds of lines."""
+    await calls.ask("1", "call", **CALL)
+    await calls.ask("1", "retrieve")
+    await calls.ask("1", "reject", endpoint=CALL["origin"])
+    await calls.ask("1", "disconnect")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    _, output, _ = await callctl(calls, "watch", "--since", "first", "--no-follow")
+    colours = [line.partition("m")[0] for line in output.splitlines()]
+    assert colours == ["\x1b[32", "\x1b[32", "\x1b[33", "\x1b[2"]
 
 
 async def test_watch_without_anything_to_begin_with_cannot_stop_at_the_end(

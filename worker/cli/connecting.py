@@ -1,6 +1,7 @@
 """The client that commands use."""
 
-from worker.client import CallControl
+from worker.client import CallControl, Refused
+from worker.errors import ConfigurationError
 from worker.settings import Settings
 
 
@@ -17,3 +18,8 @@ def client_of(settings: Settings, *, timeout: float = 10.0) -> CallControl:
         timeout=timeout,
         name="callctl",
     )
+
+
+def mistake(refused: Refused) -> ConfigurationError:
+    """Return what is wrong with a command that was not published, as of one's input."""
+    return ConfigurationError(refused.reason.partition(": ")[2])

@@ -8,11 +8,10 @@ import typer
 from rich.console import Console
 
 from schemas.contract import ReportName
-from worker.cli.connecting import client_of
+from worker.cli.connecting import client_of, mistake
 from worker.cli.exit_codes import ExitCode
 from worker.cli.running import group, run
 from worker.client import InvalidCommand
-from worker.errors import ConfigurationError
 from worker.settings import Settings
 
 app = group()
@@ -41,6 +40,6 @@ async def _offer(caller: str, called: str, request_id: str, settings: Settings) 
         try:
             await calls.publish(report)
         except InvalidCommand as error:
-            raise ConfigurationError(error.reason.partition(": ")[2]) from None
+            raise mistake(error) from None
     Console().print("offered", request_id, markup=False)
     return ExitCode.DONE

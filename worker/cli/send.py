@@ -8,12 +8,11 @@ import typer
 from rich.console import Console
 
 from schemas.contract import CommandName
-from worker.cli.connecting import client_of
+from worker.cli.connecting import client_of, mistake
 from worker.cli.exit_codes import ExitCode
 from worker.cli.output import print_json
 from worker.cli.running import group, run
-from worker.client import Event, InvalidCommand, Options, Refused
-from worker.errors import ConfigurationError
+from worker.client import Options, Refused
 from worker.settings import Settings
 
 app = group()
@@ -56,50 +55,34 @@ def send(
         options["message_id"] = message_id
     if expires is not None:
         options["expires"] = expires
-    run(partial(_ask if wait else _publish, body, options, as_json))
+    run(partial(_send, body, options, wait=wait, as_json=as_json))
 
 
-async def _publish(
-    body: Mapping[str, str],
-    options: Options,
-    as_json: bool,  # noqa: FBT001 - an option of a command
-    settings: Settings,
+async def _send(
+    body: Mapping[str, str], options: Options, settings: Settings, *, wait: bool, as_json: bool
 ) -> int:
+    """Publish a command; return 1 when its answer was waited for and is a refusal.
+
+    Raises:
+        ConfigurationError: A field is missing or wrong, or the installation is not there.
+        Unavailable: RabbitMQ cannot be reached, or the answer does not come in time.
+    """
     async with client_of(settings) as calls:
         try:
-            message_id = await calls.publish(body, **options)
-        except InvalidCommand as error:
-            raise _mistake(error) from None
-    if as_json:
-        print_json({"message_id": message_id})
-    else:
-        Console().print("published", message_id, markup=False)
-    return ExitCode.DONE
-
-
-async def _ask(
-    body: Mapping[str, str],
-    options: Options,
-    as_json: bool,  # noqa: FBT001 - an option of a command
-    settings: Settings,
-) -> int:
-    async with client_of(settings) as calls:
-        try:
+            if not wait:
+                message_id = await calls.publish(body, **options)
+                if as_json:
+                    print_json({"message_id": message_id})
+                else:
+                    Console().print("published", message_id, markup=False)
+                return ExitCode.DONE
             event = await calls.ask(body, **options)
         except Refused as error:
             if error.event is None:
-                raise _mistake(error) from None
+                raise mistake(error) from None
             event = error.event
-    _print(event, as_json=as_json)
-    return ExitCode.DONE if event.ok else ExitCode.NEGATIVE
-
-
-def _mistake(error: Refused) -> ConfigurationError:
-    return ConfigurationError(error.reason.partition(": ")[2])
-
-
-def _print(event: Event, *, as_json: bool) -> None:
     if as_json:
         print_json(event.body)
     else:
         Console().print_json(data=event.body)
+    return ExitCode.DONE if event.ok else ExitCode.NEGATIVE

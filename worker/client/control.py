@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any, Final, Self, TypedDict, Unpack
 
 from pydantic import TypeAdapter
@@ -84,12 +83,7 @@ class CallControl:
         await self._requests.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         try:
             await self._publishing.close()
         finally:
