@@ -11,7 +11,7 @@ MINUTES ?= 5
 VERSIONS ?= bookworm forky valkey
 # What depends on how the servers are started, stopped and disturbed.
 DOCKER_TESTS := $(addprefix tests/integration/test_, $(addsuffix .py, \
-	order one_outcome restarts faults service membership watchdog backpressure)) \
+	one_outcome restarts faults service backpressure)) \
 	tests/local/test_provide.py tests/deploy/test_containers.py
 
 VERSION_TESTS ?= tests/local/test_versions.py tests/chaos \
