@@ -145,24 +145,32 @@ async def test_a_server_that_does_not_say_who_it_is_is_not_used(server: RedisPro
     await close(redis)
 
 
+@pytest.mark.parametrize(
+    ("hold_seconds", "until"),
+    [(1, "cannot join"), (90, "holding commands")],
+    ids=["let go", "held"],
+)
 async def test_workers_find_the_successor_of_a_server_that_goes_on_as_a_replica(
-    services: Services, server: RedisProcess
+    services: Services, server: RedisProcess, hold_seconds: float, until: str
 ) -> None:
-    """Its name leads elsewhere after a while; until then it is up, and refuses to write."""
+    """Its name leads elsewhere after a while; until then it is up, and refuses to write.
+
+    Commands that are held meanwhile do not wait for the end of their time.
+    """
     with redis_server("--replicaof", "127.0.0.1", str(server.port)) as successor:
         await replicating(successor)
         name = Proxy("127.0.0.1", server.port)
         await name.start()
         url = f"redis://127.0.0.1:{name.port}"
         own = replace(services, redis_url=url, redis=server)
-        async with installation(own, hold_seconds=1) as calls:
+        async with installation(own, hold_seconds=hold_seconds) as calls:
             (worker,) = await calls.start()
             await calls.subscribe()
             await calls.ask("123XYZ", "call", **CALL)
             asked(successor.port, "REPLICAOF", "NO", "ONE")
             asked(server.port, "REPLICAOF", "127.0.0.1", successor.port)
             hold = await calls.command("123XYZ", "hold")
-            await eventually(lambda: worker.logged("cannot join"), "the session has ended")
+            await eventually(lambda: worker.logged(until), until)
             name.leads_to("127.0.0.1", successor.port)
             answer = await calls.answer(hold)
             assert (answer.sequence, answer.content["status"]) == (2, 200)
