@@ -91,9 +91,10 @@ def test_archives_hold_the_packages_whole_and_no_tests(built: Path, archive: str
         str(path.relative_to(ROOT))
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not {"__pycache__", "reference"} & set(path.parts)
     }
     assert expected <= found
+    assert not any(name.startswith("worker/reference/") for name in found)
     assert {f"{package}/py.typed" for package in PACKAGES} <= expected
     assert "worker/store/commit.lua" in expected
     tops = {name.partition("/")[0] for name in found}
