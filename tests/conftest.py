@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from deploy.local import Services, provide
+from tests.clients import connected_to
 from tests.harness import Installation, installation
 from worker.broker import connection as broker
 from worker.broker.topology import establish, topology
+from worker.client import CallControl
 from worker.settings import Settings
 
 
@@ -25,6 +27,13 @@ async def calls(services: Services) -> AsyncIterator[Installation]:
         await made.start()
         await made.subscribe()
         yield made
+
+
+@pytest.fixture
+async def client(calls: Installation) -> AsyncIterator[CallControl]:
+    """A client of an installation with one worker."""
+    async with connected_to(calls, timeout=30) as client:
+        yield client
 
 
 @pytest.fixture

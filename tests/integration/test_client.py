@@ -3,15 +3,12 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from typing import Any
 
-import aio_pika
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from tests.harness import Installation, eventually
+from tests.clients import A, B, C, connected_to, queues, take, until_queues
+from tests.harness import Installation
 from worker.client import (
     CallControl,
     Conflict,
@@ -22,80 +19,11 @@ from worker.client import (
     NoSuchCall,
     OutcomeUnknown,
     Refused,
-    Subscription,
     WorkerFailed,
 )
 from worker.client.errors import raise_if_refused
+from worker.client.requests import Request, _Sending
 from worker.errors import BrokerUnavailable, ConfigurationError
-
-CONNECTION = "a client under test"
-A, B, C = "tel:+18164388687", "tel:+18165057120", "tel:+18166623395"
-
-
-def connected_to(calls: Installation, **options: Any) -> CallControl:
-    """Return a client of an installation."""
-    url = calls.settings.amqp_url.get_secret_value()
-    return CallControl(url, namespace=calls.names.namespace, name=CONNECTION, **options)
-
-
-@pytest.fixture
-async def client(calls: Installation) -> AsyncIterator[CallControl]:
-    """A client of an installation with one worker."""
-    async with connected_to(calls, timeout=30) as client:
-        yield client
-
-
-async def close_connections(calls: Installation) -> None:
-    """Close the client's connections at the broker, as an operator can."""
-    rabbitmq = calls.services.rabbitmq
-    assert rabbitmq is not None, "connections are closed by rabbitmqctl"
-    columns = ("pid", "client_properties")
-    for _ in range(60):
-        listed = await asyncio.to_thread(rabbitmq.ctl, "-q", "list_connections", *columns)
-        pids = [line.split("\t")[0] for line in listed.splitlines() if CONNECTION in line]
-        if pids:
-            break
-    assert pids, "the client is connected"
-    for pid in pids:
-        await asyncio.to_thread(rabbitmq.ctl, "close_connection", pid, "a test")
-
-
-async def queues(calls: Installation) -> int:
-    """Return how many queues the broker has."""
-    assert calls.services.rabbitmq is not None, "queues are counted by rabbitmqctl"
-    listed = await asyncio.to_thread(calls.services.rabbitmq.ctl, "-q", "list_queues", "name")
-    return len(listed.splitlines())
-
-
-async def until_queues(calls: Installation, count: int) -> None:
-    """Wait until the broker has so many queues."""
-    for _ in range(60):
-        if await queues(calls) == count:
-            return
-    raise AssertionError(f"not {count} queues")
-
-
-async def kinds_of(events: Subscription, count: int) -> list[str]:
-    """Return the kinds of the next events."""
-    return [event.kind for event in await take(events, count)]
-
-
-async def forge(calls: Installation, body: bytes, headers: dict[str, Any]) -> None:
-    """Publish to the events exchange, as nobody but a worker should."""
-    exchange = await calls.producer.get_exchange(calls.names.events, ensure=False)
-    message = aio_pika.Message(body, type="call_held", headers=headers)
-    await exchange.publish(message, routing_key="call_held.123XYZ")
-
-
-async def take(events: Subscription, count: int) -> list[Event]:
-    """Return the next events."""
-    found: list[Event] = []
-    async with asyncio.timeout(30):
-        async for event in events:
-            found.append(event)
-            if len(found) == count:
-                return found
-    raise AssertionError("no more events")
 
 
 async def test_each_command_has_a_method_that_returns_its_event(client: CallControl) -> None:
@@ -270,128 +198,6 @@ async def test_an_installation_that_is_not_there_is_told_apart_from_a_broker_tha
             pass
 
 
-@pytest.mark.parametrize("since", [None, "first"], ids=["live", "journal"])
-async def test_connections_lost_in_the_middle_cost_no_answer_and_no_event(
-    client: CallControl, calls: Installation, since: str | None
-) -> None:
-    """Commands have one outcome each, in order; the subscription has each event once."""
-    disturbed = asyncio.Event()
-    found: list[Event] = []
-
-    async def follow(events: Subscription) -> None:
-        async for event in events:
-            found.append(event)  # noqa: PERF401 - it is looked at meanwhile
-
-    async def converse(name: str) -> int:
-        last = await client.call(A, B, name)
-        while not disturbed.is_set():
-            for step in (client.hold, client.retrieve):
-                event = await step(name)
-                assert event.sequence == last.sequence + 1
-                last = event
-        return last.sequence
-
-    names = [f"call-{number}" for number in range(4)]
-    async with client.events(since=since) as events:
-        following = asyncio.create_task(follow(events))
-        talking = asyncio.gather(*(converse(name) for name in names))
-        for _ in range(3):
-            await close_connections(calls)
-        disturbed.set()
-        total = sum(await talking)
-        await eventually(lambda: len(found) >= total, "all events are seen")
-        following.cancel()
-    for name in names:
-        numbers = [event.sequence for event in found if event.request_id == name]
-        assert numbers == list(range(1, len(numbers) + 1))
-    assert len(found) == total
-    assert {event.missed for event in found} == {0}
-
-
-async def test_a_subscription_takes_what_it_is_asked_for(client: CallControl) -> None:
-    """A call, some kinds, or everything; from the beginning of its block on."""
-    async with (
-        client.events() as everything,
-        client.events("mine") as mine,
-        client.events(kinds=["call_held", "call_terminated"]) as kinds,
-        client.events("mine", ["call_held"]) as both,
-    ):
-        for name in ("mine", "a.b"):
-            await client.call(A, B, name)
-            await client.hold(name)
-            await client.disconnect(name)
-        shown = [(event.request_id, event.kind) for event in await take(everything, 6)]
-        assert await kinds_of(mine, 3) == ["call_connected", "call_held", "call_terminated"]
-        assert await kinds_of(kinds, 4) == ["call_held", "call_terminated"] * 2
-        assert await kinds_of(both, 1) == ["call_held"]
-    assert shown == [
-        (name, kind)
-        for name in ("mine", "a.b")
-        for kind in ("call_connected", "call_held", "call_terminated")
-    ]
-    for mistake in ({"kinds": ["call_confused"]}, {"request_id": "\n"}, {"follow": False}):
-        with pytest.raises(ValueError, match=r"call_confused|request_id|pattern|since="):
-            client.events(**mistake)
-
-
-async def test_the_journal_is_replayed_from_the_first_event_an_offset_or_a_time(
-    client: CallControl,
-) -> None:
-    """And goes on with what happens afterwards."""
-    await client.call(A, B, "123XYZ")
-    await client.hold("123XYZ")
-    await client.call(A, B, "other")
-    async with client.events("123XYZ", since="first") as events:
-        past = await take(events, 2)
-        await client.disconnect("123XYZ")
-        (now,) = await take(events, 1)
-    assert [event.sequence for event in (*past, now)] == [1, 2, 3]
-    assert past[0].offset is not None
-    for since in (past[0].offset + 1, "first", datetime.now(UTC).replace(year=2000)):
-        kinds = ["call_terminated"]
-        (event,) = await take(client.events("123XYZ", kinds, since=since), 1)
-        assert (event.sequence, event.missed) == (3, None)
-    assert (await take(client.events(since=past[0].offset + 1), 1))[0].sequence == 2
-
-
-async def test_a_time_leaves_out_what_was_before_it(client: CallControl) -> None:
-    """By the second."""
-    first = await client.call(A, B, "before")
-    assert first.decided_at is not None
-    next_second = first.decided_at.timestamp() + 1
-    await eventually(lambda: datetime.now(UTC).timestamp() >= next_second, "the next second")
-    since = datetime.now(UTC)
-    await client.call(A, B, "after")
-    (event,) = await take(client.events(since=since), 1)
-    assert event.request_id == "after"
-
-
-async def test_a_gap_is_told_and_a_copy_left_out(client: CallControl, calls: Installation) -> None:
-    """By the numbers that events have; what is no event of a worker's is passed over."""
-    async with client.events("123XYZ") as events:
-        await client.call(A, B, "123XYZ", message_id="one")
-        (first,) = await take(events, 1)
-        await client.call(A, B, "123XYZ", message_id="one")
-        await forge(calls, b"not JSON", {})
-        await forge(calls, b'{"status": 200, "reason": "OK"}', {**first.headers, "sequence": 5})
-        (next_one,) = await take(events, 1)
-    assert (first.sequence, first.missed) == (1, 0)
-    assert (next_one.sequence, next_one.missed) == (5, 3)
-
-
-async def test_an_iteration_that_is_left_lets_go_of_its_queue(
-    client: CallControl, calls: Installation
-) -> None:
-    """So that one for each call does not add up."""
-    before = await queues(calls)
-    for _ in range(3):
-        asking = asyncio.create_task(take(client.events(), 1))
-        await until_queues(calls, before + 1)
-        await client.call(A, B)
-        await asking
-        await until_queues(calls, before)
-
-
 async def test_a_client_that_is_closed_leaves_nobody_waiting(idle: Installation) -> None:
     """Neither for an answer nor for an event; and it opens no connection again."""
     async with connected_to(idle, timeout=30) as client:
@@ -399,9 +205,10 @@ async def test_a_client_that_is_closed_leaves_nobody_waiting(idle: Installation)
         asking = asyncio.create_task(client.hold("1"))
         following = asyncio.create_task(take(client.events(), 1))
         await until_queues(idle, before + 1)
-    for waiting in (asking, following):
-        with pytest.raises(RuntimeError, match="closed"):
-            await waiting
+    with pytest.raises(OutcomeUnknown, match="the client is closed"):
+        await asking
+    with pytest.raises(RuntimeError, match="closed"):
+        await following
 
 
 async def test_a_command_that_expires_is_a_dead_letter(idle: Installation) -> None:
@@ -440,3 +247,57 @@ def test_the_client_is_imported_without_redis() -> None:
     assert ran.returncode == 0, ran.stderr
     assert "worker.client.control" in ran.stdout
     assert "worker.store" not in ran.stdout
+
+
+async def test_a_call_without_a_name_is_placed_once_too(client: CallControl) -> None:
+    """The same ``message_id`` is the same call."""
+    one = await client.call(A, B, message_id="one")
+    same = await client.call(A, B, message_id="one")
+    assert (one.request_id, one.message_id) == (same.request_id, same.message_id)
+    assert (await client.call(A, B)).request_id != one.request_id
+
+
+async def test_one_message_id_for_two_calls_is_two_commands(client: CallControl) -> None:
+    """Each has the answer of its own call."""
+    one, two = await asyncio.gather(
+        *(client.call(A, B, name, message_id="same") for name in ("one", "two"))
+    )
+    assert (one.request_id, two.request_id) == ("one", "two")
+
+
+async def test_a_cancelled_task_can_still_send_what_it_has_to(client: CallControl) -> None:
+    """So that a call does not stay up because its owner was told to stop."""
+    placed = await client.call(A, B, "123XYZ")
+    ended: list[Event] = []
+
+    async def own() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(await client.disconnect(placed.request_id))
+
+    owner = asyncio.create_task(own())
+    await asyncio.sleep(0)
+    owner.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await owner
+    assert [event.kind for event in ended] == ["call_terminated"]
+
+
+@pytest.mark.parametrize("expires", [-1, 2**32])
+async def test_an_expiration_that_rabbitmq_does_not_take_is_not_sent(
+    client: CallControl, expires: float
+) -> None:
+    """It would close the channel for all others."""
+    with pytest.raises(InvalidCommand, match="expires: expected 0 to"):
+        await client.hold("1", expires=expires)
+
+
+async def test_a_command_published_again_does_not_live_longer() -> None:
+    """What is left of its time is what it gets, and then it is not published any more."""
+    sending = _Sending(Request("1", b"", "one", expires_seconds=10), reply=False)
+    sending.began -= 8
+    assert 1500 < int(sending.expiration() or 0) <= 2000
+    sending.began -= 8
+    with pytest.raises(OutcomeUnknown, match="expired"):
+        sending.expiration()

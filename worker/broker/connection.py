@@ -22,7 +22,7 @@ from aiormq import Channel, Connection
 from yarl import URL
 
 from worker.broker.decoding import tolerate_undecodable_properties
-from worker.cancellation import raise_if_cancelled
+from worker.cancellation import cancellations, raise_if_cancelled
 from worker.errors import BrokerUnavailable, ConfigurationError
 
 __all__ = [
@@ -107,9 +107,11 @@ async def _connect(target: URL, name: str) -> AbstractConnection:
     try:
         async with broker_errors("connecting"):
             await connection.connect()
-    except BrokerUnavailable as error:
+    except BaseException as error:
         # aio-pika would close it when it is collected, by then perhaps without a running loop.
         await connection.close()
+        if not isinstance(error, BrokerUnavailable):
+            raise
         reading = error.__cause__ and error.__cause__.__cause__
         hung_up = isinstance(reading, asyncio.IncompleteReadError | ConnectionResetError)
         if hung_up and target.scheme == "amqp":
@@ -137,15 +139,17 @@ async def open_channel(
         BrokerUnavailable: The connection is gone.
     """
     async with broker_errors("opening a channel"):
-        channel = connection.channel(
-            channel_number=number, publisher_confirms=confirms, on_return_raises=confirms
-        )
+        if connection.transport is None:
+            raise RuntimeError("the connection is closed")
         try:
-            await channel.initialize()
+            # aio-pika's own channels leave what watches the connection behind on it.
+            channel = await connection.transport.connection.channel(
+                number, publisher_confirms=confirms, on_return_raises=confirms
+            )
         except ValueError as error:
             # Its number is taken: the closing of its last channel has not been answered in time.
             raise BrokerUnavailable(f"RabbitMQ: {error}") from error
-        return cast("Channel", await channel.get_underlay_channel())
+        return cast("Channel", channel)
 
 
 def broker_version(connection: AbstractConnection) -> str:
@@ -178,7 +182,7 @@ async def is_blocked(connection: AbstractConnection) -> bool:
 
 def is_lost(connection: AbstractConnection) -> bool:
     """Tell whether a connection is gone."""
-    return connection.transport is None or connection.transport.connection.closing.done()
+    return connection.transport is None or connection.transport.connection.is_closed
 
 
 def is_missing(cause: BaseException | None) -> bool:
@@ -215,20 +219,21 @@ async def broker_errors(doing: str, seconds: float = OPERATION_SECONDS) -> Async
     about them. A connection found half open cancels whoever waits on it, and one that fails turns
     a cancellation into its own error; the task's own count tells which it was.
     """
+    before = cancellations()
     try:
         async with asyncio.timeout(seconds):
             yield
     except asyncio.CancelledError as error:
-        raise_if_cancelled()
+        raise_if_cancelled(before)
         raise BrokerUnavailable(f"RabbitMQ: connection lost while {doing}") from error
     except DeliveryError:
-        raise_if_cancelled()
+        raise_if_cancelled(before)
         raise
     except TimeoutError as error:
-        raise_if_cancelled()
+        raise_if_cancelled(before)
         raise BrokerUnavailable(f"RabbitMQ: no answer in {seconds:g} s while {doing}") from error
     except CONNECTION_EXCEPTIONS as error:
-        raise_if_cancelled()
+        raise_if_cancelled(before)
         text = str(error) or type(error).__name__
         raise BrokerUnavailable(f"RabbitMQ: {text} (while {doing})") from error
-    raise_if_cancelled()
+    raise_if_cancelled(before)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, TypeVar
 
@@ -68,7 +68,7 @@ class Reader(Generic[_T]):
 @asynccontextmanager
 async def reading(
     connection: AbstractConnection,
-    queue: str,
+    queue: str | Callable[[Channel], Awaitable[str]],
     read: Callable[[DeliveredMessage], _T | None],
     arguments: dict[str, Any] | None = None,
 ) -> AsyncIterator[Reader[_T]]:
@@ -76,7 +76,7 @@ async def reading(
 
     Args:
         connection: The connection.
-        queue: The queue.
+        queue: The queue, or what declares it on the channel and returns its name.
         read: Reads a message; None passes it over.
         arguments: Those of the consumer, such as where in a stream it begins.
 
@@ -86,9 +86,10 @@ async def reading(
     channel = await open_channel(connection)
     reader = Reader(channel, read)
     try:
+        name = queue if isinstance(queue, str) else await queue(channel)
         async with broker_errors("reading"):
             await channel.basic_qos(prefetch_count=PREFETCH)
-            await channel.basic_consume(queue, reader.on_message, arguments=arguments)
+            await channel.basic_consume(name, reader.on_message, arguments=arguments)
         yield reader
     finally:
         if not channel.is_closed:

@@ -4,10 +4,11 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 
@@ -160,7 +161,12 @@ async def _play(settings: Settings, console: Console) -> int:
     wrong = 0
     link = Link(settings.amqp_url.get_secret_value(), "callctl demo")
     requests = Requests(link, Names(settings.namespace).commands)
-    async with client_of(settings) as calls, calls.events() as subscription:
+    async with (
+        AsyncExitStack() as closing,
+        client_of(settings) as calls,
+        calls.events() as subscription,
+    ):
+        closing.push_async_callback(link.close)
         events = aiter(subscription)
         for step in CONVERSATION:
             started = time.monotonic()
@@ -176,7 +182,6 @@ async def _play(settings: Settings, console: Console) -> int:
                 "ok" if as_documented else "NOT AS DOCUMENTED",
                 style=None if as_documented else "red",
             )
-    await link.close()
     console.print(table)
     return wrong
 
@@ -184,13 +189,17 @@ async def _play(settings: Settings, console: Console) -> int:
 async def _ask(requests: Requests, events: AsyncIterator[Event], step: Step) -> Event:
     """Publish a body as it stands, which the client's own methods would mend or refuse."""
     body: dict[str, Any] = {**step.body, "request_id": step.call}
-    request = Request(step.call, {"content": body} if step.content else body, secrets.token_hex(16))
+    encoded = to_json({"content": body} if step.content else body)
+    request = Request(step.call, encoded, secrets.token_hex(16))
     await requests.publish(request, _ANSWER_SECONDS)
-    async with asyncio.timeout(_ANSWER_SECONDS):
-        while True:
-            event = await anext(events)
-            if "network_report" in step.body or event.correlation_id == request.message_id:
-                return event
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            while True:
+                event = await anext(events)
+                if "network_report" in step.body or event.correlation_id == request.message_id:
+                    return event
+    except TimeoutError:
+        raise BrokerUnavailable("no event answers the command") from None
 
 
 def fits(step: Step, body: Mapping[str, Any]) -> bool:

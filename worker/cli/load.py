@@ -130,7 +130,10 @@ async def _load(plan: _Plan, timeout_seconds: float, as_json: bool, settings: Se
     ) as bars:
         bar = bars.add_task("answered", total=plan.total)
         async with client_of(settings, timeout=timeout_seconds) as calls:
-            result = await _send(calls, plan, partial(bars.advance, bar))
+            try:
+                result = await _send(calls, plan, partial(bars.advance, bar))
+            except ExceptionGroup as failures:
+                raise failures.exceptions[0] from None
     if as_json:
         print_json(_fields(plan, result))
     else:

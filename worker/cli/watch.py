@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,12 +15,12 @@ from worker.cli.output import plain, print_json
 from worker.cli.running import group, run
 from worker.cli.times import moment
 from worker.client import Event, Since
+from worker.client.subscription import FIRST
 from worker.core.call import State
+from worker.errors import ConfigurationError
 from worker.settings import Settings
 
 app = group()
-
-_FIRST: Final = "first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,10 @@ async def _watch(wish: _Wish, settings: Settings) -> int:
     shown = 0
     async with client_of(settings) as calls:
         since = None if wish.since is None else _beginning(wish.since)
-        events = calls.events(wish.call, wish.kinds, since=since, follow=wish.follow)
+        try:
+            events = calls.events(wish.call, wish.kinds, since=since, follow=wish.follow)
+        except ValueError as error:
+            raise ConfigurationError(str(error).partition("\n")[0]) from None
         async with events:
             async for event in events:
                 if wish.states and event.state not in wish.states:
@@ -82,7 +85,7 @@ async def _watch(wish: _Wish, settings: Settings) -> int:
 
 
 def _beginning(text: str) -> Since:
-    if text == _FIRST:
+    if text == FIRST:
         return text
     return int(text) if text.isascii() and text.isdigit() else moment(text)
 

@@ -16,9 +16,13 @@ from worker.client.errors import (
 )
 from worker.client.event import Event
 from worker.client.subscription import Since, Subscription
+from worker.errors import BrokerUnavailable, CallControlError, ConfigurationError
 
 __all__ = [
+    "BrokerUnavailable",
     "CallControl",
+    "CallControlError",
+    "ConfigurationError",
     "Conflict",
     "Event",
     "InvalidCommand",

@@ -1,5 +1,6 @@
 """The client: a method for each command, and events."""
 
+import logging
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self, TypedDict, Unpack
@@ -9,6 +10,7 @@ from pydantic_core import to_json
 
 from schemas.commands import Command, command_fields
 from schemas.contract import CommandName, EventName
+from schemas.events import stable_id
 from schemas.fields import RequestId
 from schemas.reports import Report
 from schemas.wire import Malformed, read
@@ -19,8 +21,16 @@ from worker.client.requests import Request, Requests
 from worker.client.subscription import Filter, Since, Subscription
 from worker.names import Names
 from worker.tracing import outgoing_headers
+from worker.urls import check_credentials
 
 _BAD_REQUEST: Final = 400
+
+#: The longest expiration that RabbitMQ takes, in seconds.
+_MOST_EXPIRES_SECONDS: Final = (2**32 - 1) / 1000
+
+#: At level debug it logs all that is sent, digits included.
+_FRAMES: Final = "aiormq.connection"
+
 _REQUEST_ID: Final = TypeAdapter(RequestId)
 
 
@@ -65,6 +75,8 @@ class CallControl:
         timeout: float = 10.0,
         name: str = "call-control-client",
     ) -> None:
+        check_credentials(url)
+        logging.getLogger(_FRAMES).setLevel(logging.INFO)
         self._names = Names(namespace)
         self._timeout = timeout
         # RabbitMQ stops reading from a connection that publishes while it is short of memory;
@@ -80,7 +92,12 @@ class CallControl:
             BrokerUnavailable: RabbitMQ cannot be reached, or refuses.
             ConfigurationError: The URL is not one of RabbitMQ's.
         """
-        await self._requests.open()
+        await self._publishing.open()
+        try:
+            await self._requests.open()
+        except BaseException:
+            await self._publishing.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -97,7 +114,9 @@ class CallControl:
         **options: Unpack[Options],
     ) -> Event:
         """Place a call. Its ``request_id`` is made up if none is given, and stands in the event."""
-        name = request_id or secrets.token_hex(8)
+        # The same message_id is the same call, also where no name is given.
+        message_id = options.setdefault("message_id", secrets.token_hex(16))
+        name = stable_id(message_id)[:16] if request_id is None else request_id
         fields = {"origin": origin, "destination": destination}
         return await self._command(CommandName.CALL, name, fields, options)
 
@@ -164,7 +183,8 @@ class CallControl:
             ConfigurationError: There is no command exchange, or no queue behind it.
         """
         timeout = options.get("timeout", self._timeout)
-        return raise_if_refused(await self._requests.ask(_request(message, options), timeout))
+        request = _request(message, options, commands_only=True)
+        return raise_if_refused(await self._requests.ask(request, timeout))
 
     async def publish(
         self, message: Command | Report | Mapping[str, Any], **options: Unpack[Options]
@@ -192,14 +212,15 @@ class CallControl:
         Args:
             request_id: The call.
             kinds: Canonical events, such as ``call_held``.
-            since: Where in the journal to begin: an offset, a time, or ``first`` for all that it
-                has; None for what happens from now on. To go on where another run stopped, give
-                the ``offset`` of its last event plus 1.
+            since: Where in the journal to begin: an offset, a time (by the workers' clocks; local
+                without a zone), or ``first`` for all that it has; None for what happens from now
+                on. To go on where another run stopped, give the ``offset`` of its last event plus
+                1.
             follow: Whether to go on at the end of the journal, or to stop there.
 
         Raises:
-            ValueError: There is no such kind, no such ``request_id``, or nothing to begin with and
-                nothing to follow.
+            ValueError: There is no such kind, ``request_id`` or place, or nothing to begin with
+                and nothing to follow.
         """
         if since is None and not follow:
             raise ValueError("what does not follow needs a place to begin: since=")
@@ -209,20 +230,28 @@ class CallControl:
         return Subscription(self._consuming, self._names, wanted, since, follow=follow)
 
 
-def _request(message: Command | Report | Mapping[str, Any], options: Options) -> Request:
+def _request(
+    message: Command | Report | Mapping[str, Any], options: Options, *, commands_only: bool = False
+) -> Request:
     if isinstance(message, Command):
-        body: Mapping[str, Any] = command_fields(message)
+        fields: Mapping[str, Any] = command_fields(message)
     elif isinstance(message, Mapping):
-        body = message
+        fields = message
     else:
-        body = message.model_dump(mode="json", exclude_none=True)
-    reading = read(to_json(body)).body
+        fields = message.model_dump(mode="json", exclude_none=True)
+    body = to_json(fields)
+    reading = read(body).body
+    if commands_only and isinstance(reading, Report):
+        reading = Malformed("call_control", "missing", reading.request_id)
+    expires = options.get("expires")
+    if expires is not None and not 0 <= expires <= _MOST_EXPIRES_SECONDS:
+        reading = Malformed("expires", f"expected 0 to {_MOST_EXPIRES_SECONDS:.0f} seconds")
     if isinstance(reading, Malformed):
         raise InvalidCommand(_BAD_REQUEST, reading.reason, reading.request_id)
     return Request(
         reading.request_id,
         body,
         options.get("message_id") or secrets.token_hex(16),
-        expires_seconds=options.get("expires"),
+        expires_seconds=expires,
         headers=outgoing_headers(),
     )

@@ -9,6 +9,7 @@ CallControlError
 │   ├── NetworkUnavailable  503, 504: no gateway took it, or it did not answer
 │   └── WorkerFailed        500: a bug of the worker's; the command is also a dead letter
 └── Unavailable
+    ├── BrokerUnavailable   RabbitMQ cannot be reached, when the client is opened
     └── OutcomeUnknown      no answer in time: ask again with the same ``message_id``
 """
 

@@ -1,4 +1,4 @@
-"""A connection that is opened when it is needed, and again when it was lost."""
+"""A connection that is opened again when it was lost."""
 
 import asyncio
 import logging
@@ -15,8 +15,12 @@ _T = TypeVar("_T")
 _log: Final = logging.getLogger(__name__)
 
 
+class Closed(RuntimeError):
+    """Raised for who still uses a client that has been closed."""
+
+
 class Link:
-    """One connection at a time.
+    """One connection at a time, for everybody who asks for it.
 
     Args:
         url: RabbitMQ.
@@ -27,30 +31,44 @@ class Link:
         self._url = url
         self._name = name
         self._connection: AbstractConnection | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def get(self) -> AbstractConnection:
-        """Return an open connection.
+    async def open(self) -> None:
+        """Connect now, or not at all.
 
         Raises:
             BrokerUnavailable: RabbitMQ cannot be reached, or refuses.
             ConfigurationError: The URL is not one of RabbitMQ's.
-            RuntimeError: It has been closed.
         """
-        async with self._opening:
-            if self._closed:
-                raise RuntimeError("the client is closed")
-            if self._connection is not None and broker.is_lost(self._connection):
-                await broker.close(self._connection)
-                self._connection = None
-            if self._connection is None:
-                self._connection = await broker.connect(self._url, self._name)
-            return self._connection
+        self._connection = await broker.connect(self._url, self._name)
+        self._closed = False
+
+    async def get(self) -> AbstractConnection:
+        """Return an open connection; while RabbitMQ is away, all wait for the same attempts.
+
+        Raises:
+            Closed: It has been closed.
+        """
+        while not self._closed:
+            if self._connection is not None and not broker.is_lost(self._connection):
+                return self._connection
+            if self._opening is None or self._opening.done():
+                self._opening = asyncio.create_task(self._open_again())
+            await asyncio.wait({self._opening})
+        raise Closed("the client is closed")
+
+    async def _open_again(self) -> None:
+        if self._connection is not None:
+            await broker.close(self._connection)
+        self._connection = await persistently(lambda: broker.connect(self._url, self._name))
 
     async def close(self) -> None:
         """Close it for good: who still waits for something is told so."""
         self._closed = True
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait({self._opening})
         if self._connection is not None:
             await broker.close(self._connection)
 

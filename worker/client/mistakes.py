@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aiormq.exceptions import ChannelAccessRefused
+from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from worker.broker.connection import is_missing
 from worker.errors import BrokerUnavailable, ConfigurationError
@@ -17,13 +17,13 @@ async def mistakes(name: str) -> AsyncIterator[None]:
         name: The exchange or stream that is used.
 
     Raises:
-        ConfigurationError: It is not there, or this user may not do that.
+        ConfigurationError: It is not there, or this user may not do that, or nobody may.
     """
     try:
         yield
     except BrokerUnavailable as error:
         if is_missing(error.__cause__):
             raise ConfigurationError(f"there is no {name}: has a worker ever run?") from None
-        if isinstance(error.__cause__, ChannelAccessRefused):
+        if isinstance(error.__cause__, ChannelAccessRefused | ChannelPreconditionFailed):
             raise ConfigurationError(f"RabbitMQ: {error.__cause__}") from None
         raise

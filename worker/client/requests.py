@@ -11,19 +11,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from weakref import WeakValueDictionary
 
 from aio_pika.exceptions import DeliveryError, PublishError
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
-from pydantic_core import to_json
 
 from schemas.wire import TIMESTAMP_HEADER
 from worker.broker.connection import Channel, broker_errors, open_channel
 from worker.client.errors import OutcomeUnknown
 from worker.client.event import Event, read_event
-from worker.client.link import Link, persistently
+from worker.client.link import Closed, Link, persistently
 from worker.client.mistakes import mistakes
 from worker.errors import BrokerUnavailable, ConfigurationError
 
@@ -36,14 +35,14 @@ class Request:
 
     Attributes:
         request_id: The call.
-        body: The body.
+        body: The body, encoded. Digits may be in it, so it is not shown.
         message_id: Its id.
         expires_seconds: How long RabbitMQ keeps it for a worker; None for ever.
         headers: Its AMQP headers.
     """
 
     request_id: str
-    body: Mapping[str, Any]
+    body: bytes = field(repr=False)
     message_id: str
     expires_seconds: float | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -64,7 +63,7 @@ class Requests:
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._waiting: dict[str, list[asyncio.Future[Event]]] = {}
+        self._waiting: dict[tuple[str, str | None], list[asyncio.Future[Event]]] = {}
 
     async def open(self) -> Channel:
         """Return the channel, opened anew if it was lost.
@@ -83,8 +82,10 @@ class Requests:
 
     async def _on_reply(self, message: DeliveredMessage) -> None:
         event = read_event(message)
-        for future in self._waiting.get(event.correlation_id or "", ()) if event else ():
-            if event is not None and not future.done():
+        if event is None:
+            return
+        for future in self._waiting.get((event.request_id, event.correlation_id), ()):
+            if not future.done():
                 future.set_result(event)
 
     async def publish(self, request: Request, timeout_seconds: float) -> None:
@@ -107,7 +108,8 @@ class Requests:
         """
         sending = _Sending(request, reply=True)
         future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(request.message_id, [])
+        key = (request.request_id, request.message_id)
+        waiting = self._waiting.setdefault(key, [])
         waiting.append(future)
         try:
             async with sending.within(timeout_seconds):
@@ -121,7 +123,7 @@ class Requests:
         finally:
             waiting.remove(future)
             if not waiting:
-                self._waiting.pop(request.message_id, None)
+                self._waiting.pop(key, None)
 
     def _turn(self, request: Request) -> asyncio.Lock:
         return self._turns.setdefault(request.request_id, asyncio.Lock())
@@ -142,7 +144,7 @@ class Requests:
         properties = Basic.Properties(
             content_type="application/json",
             delivery_mode=2,
-            expiration=_milliseconds(request.expires_seconds),
+            expiration=sending.expiration(),
             headers={TIMESTAMP_HEADER: int(now * 1000), **request.headers},
             message_id=request.message_id,
             reply_to=_DIRECT_REPLY_TO if sending.reply else None,
@@ -151,7 +153,7 @@ class Requests:
         try:
             async with mistakes(self._exchange), broker_errors("publishing"):
                 await channel.basic_publish(
-                    to_json(request.body),
+                    request.body,
                     exchange=self._exchange,
                     routing_key=request.request_id,
                     properties=properties,
@@ -164,13 +166,13 @@ class Requests:
             raise BrokerUnavailable("RabbitMQ refuses the command: its partition is full") from None
 
 
-def _milliseconds(seconds: float | None) -> str | None:
-    return None if seconds is None else str(round(seconds * 1000))
-
-
 async def _answered(future: "asyncio.Future[Event]", channel: Channel) -> bool:
     """Wait for an answer; tell whether it came before the channel was lost."""
-    await asyncio.wait({future, channel.closing}, return_when=asyncio.FIRST_COMPLETED)
+    lost = channel.closing
+    try:
+        await asyncio.wait({future, lost}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        lost.cancel()
     return future.done()
 
 
@@ -181,22 +183,40 @@ class _Sending:
     request: Request
     reply: bool
     problem: str = "RabbitMQ has not confirmed it"
+    began: float = field(default_factory=time.monotonic)
+
+    def expiration(self) -> str | None:
+        """Return what is left of the time for which RabbitMQ is to keep it, in milliseconds.
+
+        Raises:
+            OutcomeUnknown: Nothing is left: it is not to be published any more.
+        """
+        if self.request.expires_seconds is None:
+            return None
+        left = self.request.expires_seconds - (time.monotonic() - self.began)
+        if left < 0:
+            raise self._unknown("it has expired")
+        return str(round(left * 1000))
+
+    def _unknown(self, why: str) -> OutcomeUnknown:
+        message_id = self.request.message_id
+        return OutcomeUnknown(
+            message_id,
+            self.request.request_id,
+            f"no answer: {why}; it is safe to try again with message_id {message_id}",
+        )
 
     @asynccontextmanager
     async def within(self, seconds: float) -> AsyncIterator[None]:
         """Bound it in time.
 
         Raises:
-            OutcomeUnknown: The time is over.
+            OutcomeUnknown: The time is over, or the client closed.
         """
         try:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            message_id = self.request.message_id
-            raise OutcomeUnknown(
-                message_id,
-                self.request.request_id,
-                f"no answer within {seconds:g} s: {self.problem}; "
-                f"it is safe to try again with message_id {message_id}",
-            ) from None
+            raise self._unknown(f"not within {seconds:g} s: {self.problem}") from None
+        except Closed as error:
+            raise self._unknown(str(error)) from None

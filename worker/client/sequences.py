@@ -30,16 +30,20 @@ class Sequences:
         """
         if event.sequence == 0:
             return event
+        at, missed = event.decided_at, 0
         last = self._last.pop(event.request_id, None)
-        if last is None:
-            missed = 0
-        else:
-            sequence, at = last
-            if event.sequence <= sequence and not _is_later(event.decided_at, at):
+        if last is not None:
+            sequence, latest = last
+            if event.sequence > sequence:
+                missed = event.sequence - sequence - 1
+                # Workers' clocks differ, and a call may change its worker.
+                at = latest if _is_later(latest, at) else at
+            elif _is_later(at, latest):
+                missed = event.sequence - 1
+            else:
                 self._last[event.request_id] = last
                 return None
-            missed = event.sequence - (sequence if event.sequence > sequence else 0) - 1
-        self._last[event.request_id] = (event.sequence, event.decided_at)
+        self._last[event.request_id] = (event.sequence, at)
         if len(self._last) > _MOST_CALLS:
             self._last.popitem(last=False)
         return replace(event, missed=missed if self._gapless else None)
