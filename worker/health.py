@@ -92,7 +92,8 @@ async def serve(
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             raise ConfigurationError(
-                f"CALL_CONTROL_HTTP_PORT: cannot listen on {host}:{port}: {error.strerror}"
+                f"CALL_CONTROL_HTTP_PORT: cannot listen on {host}:{port}: {error.strerror};"
+                " 0 takes any free port"
             ) from None
         yield runner.addresses[0][1]
     finally:

@@ -10,6 +10,7 @@ Exits with CMD's code; 1 when there is nothing to run it with; 2 when called wro
 """
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -29,11 +30,13 @@ def run(command: Sequence[str]) -> int:
     with shown_progress() as progress, provide("run", progress) as services:
         amqp, redis = ADDRESSES["run"]
         progress.done(f"Servers     {services.provider}")
-        progress.done(f"AMQP        {services.amqp_url}")
+        # Some clients take a URL that ends in / for the virtual host without a name.
+        amqp_url = re.sub("/$", "/%2F", services.amqp_url)
+        progress.done(f"AMQP        {amqp_url}")
         progress.done(f"Redis       {services.redis_url}")
         if services.management_url:
             progress.done(f"RabbitMQ UI {services.management_url}")
-        env = dict(os.environ) | {amqp: services.amqp_url, redis: services.redis_url}
+        env = dict(os.environ) | {amqp: amqp_url, redis: services.redis_url}
         # A variable the worker does not know is an error to it.
         env.pop(FORCE, None)
         return run_child(command, env)

@@ -94,12 +94,12 @@ async def test_calls_are_counted_by_state(calls: Installation) -> None:
     found = await counted(calls)
     assert (found["calls"], found["unreadable"]) == (5, 1)
     states = {name: number for name, number in found["states"].items() if number}
-    assert states == {"connected": 3, "ended": 1, "refused": 1}
+    assert states == {"connected": 3, "ended": 1, "absent": 1}
     assert found["flags"] == {"held": 1, "muted": 1, "incoming": 1}
     assert (await counted(calls, "--state", "held", "--state", "muted"))["calls"] == 2
     code, output, errors = await callctl(calls, "calls")
     assert (code, errors) == (0, "the key of call broken holds something else\n")
-    assert "5 calls: 1 refused, 3 connected, 1 ended, 1 held, 1 muted, 1 incoming" in output
+    assert "5 calls: 1 absent, 3 connected, 1 ended, 1 held, 1 muted, 1 incoming" in output
     assert "1 that cannot be read" in output
     assert "+1816" not in output
 

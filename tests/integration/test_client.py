@@ -1,6 +1,7 @@
 """The Python client, against a real worker."""
 
 import asyncio
+import logging
 import subprocess
 import sys
 
@@ -291,6 +292,20 @@ async def test_an_expiration_that_rabbitmq_does_not_take_is_not_sent(
     """It would close the channel for all others."""
     with pytest.raises(InvalidCommand, match="expires: expected 0 to"):
         await client.hold("1", expires=expires)
+
+
+async def test_digits_are_in_no_log_and_no_text(
+    client: CallControl, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though aiormq logs at level debug whatever it sends: without the filter they are there."""
+    caplog.set_level(logging.DEBUG)
+    await client.call(A, B, "123XYZ")
+    await client.dial("123XYZ", "84915037")
+    assert "84915037" not in caplog.text
+    assert "84915037" not in repr(Request("1", b"84915037", "one"))
+    monkeypatch.setattr(logging.getLogger("aiormq.connection"), "filters", [])
+    await client.dial("123XYZ", "84915037")
+    assert "84915037" in caplog.text
 
 
 async def test_a_command_published_again_does_not_live_longer() -> None:

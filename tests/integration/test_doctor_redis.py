@@ -113,8 +113,11 @@ async def test_another_partition_count_is_bad(server: RedisProcess, redis: Any) 
 
 
 async def test_lost_calls_are_bad(server: RedisProcess, redis: Any) -> None:
-    """Whether a worker has noticed, or the epoch is gone."""
+    """Whether a worker has noticed, or the epoch is gone; before the first has joined it may be."""
     await redis.set(NAMES.partition_count, 64)
+    level, told = (await examined(server))["calls lost"]
+    assert (level, "the first worker is starting" in told) == (Level.WARNING, True)
+    await redis.zadd(NAMES.workers, {"one": time.time() * 1000})
     level, told = (await examined(server))["calls lost"]
     assert (level, "the epoch is missing" in told) == (Level.BAD, True)
     await write_epoch(redis, NAMES.epoch, 0)

@@ -116,6 +116,8 @@ async def test_callctl_does_its_work_as_the_user_that_the_page_names(services: S
         assert (await calls.answer(late)).content["status"] == 200
         assert (await run("operator", "dead", "list"))[0] == 1
 
+        code, output, errors = await run("producer", "send", "mute", "1", "--wait", "--json")
+        assert (code, json.loads(output)["event"], errors) == (0, "call_muted", "")
         code, output, errors = await run("producer", "send", "hold", "1")
         assert (code, errors) == (0, "")
         assert (await calls.answer_to(output.split()[-1])).content["status"] == 200

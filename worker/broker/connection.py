@@ -13,7 +13,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
@@ -112,6 +112,12 @@ async def _connect(target: URL, name: str) -> AbstractConnection:
         await connection.close()
         if not isinstance(error, BrokerUnavailable):
             raise
+        if "Connection.OpenOk" in str(error):
+            # What aiormq makes of connection.close where it asks for the virtual host.
+            vhost = unquote(target.raw_path[1:]) or "/"
+            raise BrokerUnavailable(
+                f"RabbitMQ: there is no virtual host {vhost}, or this user may not use it"
+            ) from None
         reading = error.__cause__ and error.__cause__.__cause__
         hung_up = isinstance(reading, asyncio.IncompleteReadError | ConnectionResetError)
         if hung_up and target.scheme == "amqp":

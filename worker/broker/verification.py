@@ -17,7 +17,10 @@ _AT_ONCE: Final = 8
 
 
 #: What is said of a queue that is bound to the commands and should not be.
-_STRANGER: Final = "no partition, but takes commands of some calls from them: unbind it"
+_STRANGER: Final = (
+    "no partition, but takes commands of some calls from them: unbind it, if"
+    " CALL_CONTROL_PARTITIONS is the number in force"
+)
 
 
 class Match(StrEnum):

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,15 +21,10 @@ from worker.names import Names
 from worker.settings import Settings
 from worker.store import CallStore, Listed, close, connect, every_call
 
-#: What is said of a call that never was: commands for it were refused, and that is on record.
-_REFUSED: Final = "refused"
-
 app = group()
 
 #: What a call can be selected and counted by: its state, and its flags.
-Word = StrEnum(  # type: ignore[misc]  # mypy wants the words written out
-    "Word", [_REFUSED, *(state for state in State if state is not State.ABSENT), *FLAGS]
-)
+Word = StrEnum("Word", [*State, *FLAGS])  # type: ignore[misc]  # mypy wants the words written out
 
 
 @app.command(epilog="callctl calls --state held --state muted")
@@ -137,7 +132,7 @@ async def _find(wanted: frozenset[str], limit: int, settings: Settings) -> _Foun
 
 
 def _words(call: Call) -> Sequence[str]:
-    state = _REFUSED if call.state is State.ABSENT else str(call.state)
+    state = str(call.state)
     return (state, *call.flags)
 
 

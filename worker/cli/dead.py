@@ -26,7 +26,8 @@ _Act = Callable[[DeadLetterQueue, Sequence[DeadLetter]], Awaitable[int]]
 _Ids = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Ids as listed, beginnings of them, or the message_ids of commands.", metavar="[ID]..."
+        help="Ids as listed, four or more characters of them, or message_ids of commands.",
+        metavar="[ID]...",
     ),
 ]
 _Reason = Annotated[str | None, typer.Option(help="Only those with this in status or reason.")]
@@ -66,7 +67,8 @@ def list_dead(
 @app.command()
 def show(
     ids: Annotated[
-        list[str], typer.Argument(help="Ids as listed, or beginnings of them.", metavar="ID...")
+        list[str],
+        typer.Argument(help="Ids as listed, or four or more characters of them.", metavar="ID..."),
     ],
 ) -> None:
     """Show all that dead letters say, as JSON; digits are replaced."""
@@ -188,6 +190,9 @@ async def _replay_all(queue: DeadLetterQueue, letters: Sequence[DeadLetter]) -> 
 
 
 def _warn(chosen: Chosen) -> None:
+    if chosen.obstacles == chosen.total:
+        say("none of them can be replayed")
+        return
     for count, what in (
         (chosen.statuses[_MALFORMED], "malformed as ever, so they come back"),
         (chosen.statuses[_BUG], "answered with 500: while that is on record, they come back"),

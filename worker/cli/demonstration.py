@@ -102,7 +102,7 @@ async def demo(settings: Settings) -> int:
     Raises:
         CallControlError: The worker cannot start, or RabbitMQ is lost.
     """
-    logs.configure(settings.model_copy(update={"log_level": "warning"}))
+    logs.configure(settings.model_copy(update={"log_level": "error"}))
     settings = settings.model_copy(
         update={"namespace": f"demo-{secrets.token_hex(4)}", "http_port": 0}
     )
@@ -177,7 +177,7 @@ async def _play(settings: Settings, console: Console) -> int:
             table.add_row(
                 step.call,
                 _fields(step.body.items()),
-                _fields(item for item in event.content.items() if item[0] != "request_id"),
+                _fields(_shown_of(event)),
                 f"{milliseconds:.1f}",
                 "ok" if as_documented else "NOT AS DOCUMENTED",
                 style=None if as_documented else "red",
@@ -223,10 +223,16 @@ def _fields(items: Iterable[tuple[str, Any]]) -> str:
     return " ".join(_shown(name, value) for name, value in items)
 
 
+def _shown_of(event: Event) -> Iterable[tuple[str, Any]]:
+    """Return what is shown of an event; what it answers stands beside it."""
+    return (item for item in event.content.items() if item[0] not in _BESIDE)
+
+
 def _shown(name: str, value: object) -> str:
     if name in _PLAIN:
         return str(value)
     return f"{name}={'…' if name == 'digits' else value}"
 
 
+_BESIDE: Final = frozenset({"request_id", "call_control"})
 _PLAIN: Final = frozenset({"call_control", "call-control", "network_report", "event", "status"})

@@ -76,7 +76,7 @@ class CallControl:
         name: str = "call-control-client",
     ) -> None:
         check_credentials(url)
-        logging.getLogger(_FRAMES).setLevel(logging.INFO)
+        logging.getLogger(_FRAMES).addFilter(_is_no_frame)
         self._names = Names(namespace)
         self._timeout = timeout
         # RabbitMQ stops reading from a connection that publishes while it is short of memory;
@@ -228,6 +228,10 @@ class CallControl:
             _REQUEST_ID.validate_python(request_id)
         wanted = Filter(request_id, frozenset(EventName(kind) for kind in kinds))
         return Subscription(self._consuming, self._names, wanted, since, follow=follow)
+
+
+def _is_no_frame(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG
 
 
 def _request(

@@ -115,8 +115,11 @@ async def _kept(redis: RedisClient, names: Names) -> Kept:
 
 def _epoch(report: Report, kept: Kept, alive: int) -> None:
     check, remedy = "calls lost", "mend Redis, then run callctl rebuild"
-    if kept.epoch is None and (alive or kept.partitions):
+    if kept.epoch is None and alive:
         report.bad(check, "the epoch is missing: Redis was emptied or replaced", remedy)
+    elif kept.epoch is None and kept.partitions:
+        found = "the epoch is missing: the first worker is starting, or Redis has lost something"
+        report.warning(check, found, f"look again in a moment; if that stays so, {remedy}")
     elif kept.epoch is None:
         report.ok(check, "none: no worker has run here yet")
     elif Epoch.decode(kept.epoch) is None:
@@ -132,7 +135,7 @@ def _partitions(report: Report, kept: Kept, wanted: int) -> None:
         report.ok("partitions", f"{wanted}, as recorded")
     else:
         recorded = kept.partitions.decode(errors="replace")
-        remedy = f"set CALL_CONTROL_PARTITIONS={recorded}: their number is for ever"
+        remedy = f"set CALL_CONTROL_PARTITIONS={recorded}: or change it as deploy/SCALING.md says"
         report.bad("partitions", f"{wanted} are set, {recorded} are in force", remedy)
 
 

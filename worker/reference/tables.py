@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from schemas.contract import OUTCOMES
+from schemas.contract import OUTCOMES, CommandName, EventName, Outcome
 from worker.cli.app import COMMANDS
 from worker.cli.exit_codes import MEANINGS
 from worker.core.table import TABLE, Cell, Column, Rule
@@ -38,7 +38,7 @@ def commands() -> str:
         ["`call_control`", "fields besides `request_id`", "`event` in the body", "canonical event"],
         (
             [
-                f"`{row.command}`",
+                _command(row),
                 ", ".join(f"`{name}`" for name in row.fields) or "none",
                 f"`{row.documented}`",
                 f"`{row.event}`",
@@ -46,6 +46,11 @@ def commands() -> str:
             for row in OUTCOMES
         ),
     )
+
+
+def _command(row: Outcome) -> str:
+    is_redirect = row.command is CommandName.TRANSFER and row.event is EventName.CALL_REDIRECTED
+    return f"`{row.command}`, of a call that is offered" if is_redirect else f"`{row.command}`"
 
 
 def transitions() -> str:

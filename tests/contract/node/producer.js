@@ -30,8 +30,7 @@ async function main() {
     const { request_id, network_report } = body.content ?? body;
     // Of a new attempt at the same command, this has to be the same.
     const messageId = randomUUID();
-    const answer = Promise.withResolvers();
-    waiting.set(messageId, answer);
+    const answer = new Promise((resolve, reject) => waiting.set(messageId, { resolve, reject }));
     channel.publish(commands, request_id, Buffer.from(JSON.stringify(body)), {
       messageId,
       contentType: "application/json",
@@ -41,10 +40,8 @@ async function main() {
     });
     await channel.waitForConfirms();
     // Nobody answers a network report: it is no command.
-    if (network_report) answer.resolve(null);
-    const message = await answer.promise;
+    if (!network_report) console.log((await answer).content.toString());
     waiting.delete(messageId);
-    if (message) console.log(message.content.toString());
   }
   await connection.close();
 }

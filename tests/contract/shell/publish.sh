@@ -7,4 +7,4 @@
 set -eu
 exec amqp-publish --url="$CALL_CONTROL_AMQP_URL" --line-buffered --persistent \
     --exchange="${CALL_CONTROL_NAMESPACE:+$CALL_CONTROL_NAMESPACE.}call_control.commands" \
-    --routing-key="$1" --content-type=application/json
+    --routing-key="${1:?REQUEST_ID}" --content-type=application/json

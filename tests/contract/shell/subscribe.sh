@@ -8,4 +8,4 @@
 set -eu
 exec amqp-consume --url="$CALL_CONTROL_AMQP_URL" --exclusive \
     --exchange="${CALL_CONTROL_NAMESPACE:+$CALL_CONTROL_NAMESPACE.}call_control.events" \
-    --routing-key="*.$1" -- sh -c 'cat; echo'
+    --routing-key="*.${1:?REQUEST_ID}" -- sh -c 'cat; echo'
