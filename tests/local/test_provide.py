@@ -85,7 +85,9 @@ def test_named_servers_are_used_and_left_alone(services: Services) -> None:
         **{amqp: services.amqp_url, redis_name: services.redis_url, FORCE: None},
     )
     assert done.returncode == 7
-    assert done.stdout.split() == [services.amqp_url, services.redis_url]
+    # The virtual host / by its name: some clients take a trailing slash for the one without any.
+    amqp_url = services.amqp_url.removesuffix("%2F") + "%2F"
+    assert done.stdout.split() == [amqp_url, services.redis_url]
     assert listens(services.amqp_url)
     assert listens(services.redis_url)
 
