@@ -190,7 +190,7 @@ async def _replay_all(queue: DeadLetterQueue, letters: Sequence[DeadLetter]) -> 
 
 
 def _warn(chosen: Chosen) -> None:
-    if chosen.obstacles == chosen.total:
+    if chosen.total and chosen.obstacles == chosen.total:
         say("none of them can be replayed")
         return
     for count, what in (
