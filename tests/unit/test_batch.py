@@ -69,6 +69,23 @@ def test_the_same_command_twice_in_one_batch_has_one_outcome() -> None:
     assert (change.call.sequence, len(change.records)) == (1, 1)
 
 
+def test_a_copy_in_the_same_batch_is_answered_where_it_asks_for_a_reply() -> None:
+    """Whoever published it again listens in another place than before."""
+    first, again = (
+        delivery(spoken("call").body, message_id="one", reply_to=queue) for queue in ("old", "new")
+    )
+    change, outcomes = folded(NEW, first, again)
+    assert [
+        [event.answers and event.answers.reply_to for event in each.events] for each in outcomes
+    ] == [
+        ["old"],
+        ["new"],
+    ]
+    assert len({event.message_id for event in events(outcomes)}) == 1
+    assert change is not None
+    assert (change.call.sequence, len(change.records)) == (1, 1)
+
+
 def test_a_command_that_is_known_is_answered_again_from_its_record() -> None:
     """The same events with the same ids; the call is not touched again."""
     change, first = folded(NEW, spoken("call"), spoken("hold"))
