@@ -59,6 +59,27 @@ async def test_connections_lost_in_the_middle_cost_no_answer_and_no_event(
     assert {event.missed for event in found} == {0}
 
 
+async def test_commands_that_wait_for_nothing_keep_their_order_over_a_lost_connection(
+    client: CallControl, calls: Installation
+) -> None:
+    """What is published again is not overtaken by what comes after it."""
+    disturbed = asyncio.Event()
+
+    async def pipeline() -> None:
+        last = (await client.call(A, B, "123XYZ")).sequence
+        while not disturbed.is_set():
+            steps = (client.hold, client.retrieve) * 50
+            events = await asyncio.gather(*(step("123XYZ") for step in steps))
+            assert [event.sequence for event in events] == list(range(last + 1, last + 101))
+            last = events[-1].sequence
+
+    going_on = asyncio.create_task(pipeline())
+    for _ in range(3):
+        await close_connections(calls)
+    disturbed.set()
+    await going_on
+
+
 async def test_a_subscription_takes_what_it_is_asked_for(client: CallControl) -> None:
     """A call, some kinds, or everything; from the beginning of its block on."""
     async with (
