@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
+from typing import NamedTuple
 
 from schemas.contract import EventName
 
@@ -35,8 +36,7 @@ class Request:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event of one call.
 
     Attributes:
@@ -48,7 +48,7 @@ class Event:
         call_state: The call's state after the event.
         terminal: Whether this event ended the call.
         cause: The id of the message that gave rise to the event.
-        index: Its place among the events of that message, from 0.
+        ordinal: Its place among the events of that message, from 0.
         answers: The command it answers; None for what the network did by itself.
         origin: The caller of an offered call; None for every other event.
         destination: The called address of an offered call; None for every other event.
@@ -62,7 +62,7 @@ class Event:
     call_state: str
     terminal: bool
     cause: str
-    index: int
+    ordinal: int
     answers: Request | None = None
     origin: str | None = None
     destination: str | None = None
@@ -70,7 +70,7 @@ class Event:
     @property
     def message_id(self) -> str:
         """Identify the event; the same after every crash and replay."""
-        return stable_id(self.request_id, self.cause, str(self.index))
+        return stable_id(self.request_id, self.cause, str(self.ordinal))
 
 
 def stable_id(*parts: str) -> str:

@@ -5,8 +5,8 @@ before it leaves it, and all of it is committed as one change.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -30,8 +30,7 @@ _BUG: Final = 500
 _log: Final = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What comes of one delivery.
 
     Attributes:
@@ -161,7 +160,7 @@ class _Folding:
             _log.error("record cannot be read", **item.identity, why=str(error))
             return _outcome_of_corruption(item, self._at)
         outcome = _outcome(item, record.events, record.at, (record_id, known))
-        return replace(outcome, duplicate=True)
+        return outcome._replace(duplicate=True)
 
     def change(self, *, anew: bool) -> Change | None:
         if not self._new and not (anew and self._stored.records):
@@ -173,7 +172,7 @@ class _Folding:
         if item.anonymous:
             # Two commands of the same content are two commands, so their records differ in id.
             numbered = f"{item.record_id}.{self._call.sequence + 1}"
-            message = replace(message, request=replace(message.request, id=numbered))
+            message = message._replace(request=replace(message.request, id=numbered))
         try:
             return self._recorded(item, message, self._decide(self._call, message))
         except Exception as error:  # noqa: BLE001 - a bug costs this command, not its partition
@@ -221,7 +220,7 @@ def _outcome_of_corruption(item: Item, at: int) -> Outcome:
     if isinstance(item.message.body, Report):
         return Outcome(item, (), at, _BUG, reason)
     decision = refuse(Call(item.request_id or ""), item.message, _BUG, reason)
-    events = tuple(replace(event, sequence=0) for event in decision.events)
+    events = tuple(event._replace(sequence=0) for event in decision.events)
     return Outcome(item, events, at, _BUG, reason)
 
 

@@ -35,7 +35,7 @@ def build(outcome: Outcome, names: Names, event_names: EventNames) -> Built:
         return _built(outcome, names, event_names)
     except Exception as error:  # noqa: BLE001 - a bug costs this command, not its session
         failed = _failed(outcome, error)
-    unanswered = replace(failed, events=())
+    unanswered = failed._replace(events=())
     for attempt in (failed, unanswered):
         try:
             return _built(attempt, names, event_names)
@@ -65,15 +65,15 @@ def _failed(outcome: Outcome, error: Exception) -> Outcome:
     _log_failure(outcome, error)
     reason = f"{reason_phrase(_BUG)}: {type(error).__name__}"
     events = tuple(
-        replace(event, name=EventName.CALL_CONTROL_FAILED, status=_BUG, reason=reason)
+        event._replace(name=EventName.CALL_CONTROL_FAILED, status=_BUG, reason=reason)
         for event in outcome.events
     )
-    return replace(outcome, events=events, status=_BUG, dead_reason=reason)
+    return outcome._replace(events=events, status=_BUG, dead_reason=reason)
 
 
 def _emptied(outcome: Outcome) -> Outcome:
     delivery = replace(outcome.item.delivery, body=b"", properties=Basic.Properties())
-    return replace(outcome, item=replace(outcome.item, delivery=delivery))
+    return outcome._replace(item=outcome.item._replace(delivery=delivery))
 
 
 def _log_failure(outcome: Outcome, error: Exception) -> None:

@@ -30,7 +30,7 @@ EVENT = Event(
     call_state="connected",
     terminal=False,
     cause="command-1",
-    index=0,
+    ordinal=0,
     answers=REQUEST,
 )
 RECORD = Record(1_700_000_000_000, "call", CONNECTED, (EVENT,))

@@ -89,7 +89,7 @@ def test_a_copy_in_the_same_batch_is_answered_where_it_asks_for_a_reply() -> Non
 def test_a_command_that_is_known_is_answered_again_from_its_record() -> None:
     """The same events with the same ids; the call is not touched again."""
     change, first = folded(NEW, spoken("call"), spoken("hold"))
-    later = replace(kept(change), call=replace(kept(change).call, held=False, sequence=9))
+    later = replace(kept(change), call=kept(change).call._replace(held=False, sequence=9))
     nothing, again = folded(later, spoken("call", redelivered=True), spoken("hold"))
     assert nothing is None
     assert events(again) == events(first)

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,26 +92,26 @@ def records(draw: st.DrawFn) -> tuple[Record, Request]:
     count = draw(st.integers(0, 3))
     first = draw(st.integers(1, 10**6))
     events = []
-    for index in range(count):
+    for ordinal in range(count):
         parties = draw(st.none() | st.tuples(WORDS, WORDS))
         events.append(
             Event(
                 name=draw(st.sampled_from(EventName)),
                 request_id=CALL_ID,
-                sequence=first + index,
+                sequence=first + ordinal,
                 status=draw(st.sampled_from([180, 200, 299, 409, 481, 603, 699])),
                 reason=draw(st.sampled_from(["OK", "Call Has Ended", ""]) | WORDS),
                 call_state=draw(st.sampled_from([state.value for state in State])),
                 terminal=draw(st.booleans()),
                 cause=request.id,
-                index=index,
+                ordinal=ordinal,
                 answers=draw(others),
                 origin=parties[0] if parties else None,
                 destination=parties[1] if parties else None,
             )
         )
     # A record's events tell the call's sequence; one without events does not know it.
-    call = replace(call, sequence=events[-1].sequence if events else 0)
+    call = call._replace(sequence=events[-1].sequence if events else 0)
     return Record(draw(st.integers(0, 2**53)), draw(WORDS), call, tuple(events)), request
 
 
@@ -194,7 +193,7 @@ def test_an_ordinary_record_fits_a_small_hash(name: str) -> None:
 
 def test_the_fields_of_a_call_fit_a_small_hash_while_nothing_waits() -> None:
     """Their names too."""
-    call = replace(after(report("offered"), command("accept")), held=True, muted=True)
+    call = after(report("offered"), command("accept"))._replace(held=True, muted=True)
     assert all(len(value or b"") <= LISTPACK_VALUE for value in stored(call, 10**6))
 
 

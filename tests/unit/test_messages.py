@@ -66,7 +66,7 @@ def test_the_event_names_are_chosen_for_the_body_alone() -> None:
 
 def test_an_event_that_answers_nothing_is_correlated_with_nothing() -> None:
     """The network did it."""
-    event = replace(dialed(), answers=None)
+    event = dialed()._replace(answers=None)
     message = event_message(event, AT, NAMES, EventNames.DOCUMENTED)
     assert message.properties.correlation_id is None
     assert reply_message(event, message) is None

@@ -83,7 +83,7 @@ class Conversation(RuleBasedStateMachine):
             )
         ]
         assert (heads, len(said)) == (expected, len(expected))
-        assert [event.index for event in decision.events] == list(range(len(said)))
+        assert [event.ordinal for event in decision.events] == list(range(len(said)))
         assert all(event.cause == message.request.id for event in decision.events)
         if decision.events:
             assert decision.events[-1].call_state == self.naive.state

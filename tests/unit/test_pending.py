@@ -1,6 +1,5 @@
 """A network that takes its time: actions asked, reports awaited, commands waiting in between."""
 
-from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -94,7 +93,7 @@ def test_the_networks_consent_completes_the_command(taken: Taken, granted: str) 
     event = only(decision)
     assert (event.name.value, event.status, event.reason) == (name, 200, "OK")
     assert event.answers == message.request
-    assert (event.cause, event.index, event.sequence) == ("r1", 0, call.sequence + 1)
+    assert (event.cause, event.ordinal, event.sequence) == ("r1", 0, call.sequence + 1)
     assert decision.call.pending is None
     assert decision.actions == ()
 
@@ -109,7 +108,7 @@ def test_the_networks_refusal_restores_what_was(taken: Taken) -> None:
     assert event.answers == message.request
     assert event.terminal is False
     assert event.call_state == call.state
-    assert decision.call == replace(call, sequence=call.sequence + 1)
+    assert decision.call == call._replace(sequence=call.sequence + 1)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +181,7 @@ def test_a_call_that_ends_takes_the_waiting_command_with_it(kind: str) -> None:
     refusal, end = decision.events
     assert (refusal.answers, end.answers) == (message.request, None)
     assert (refusal.terminal, end.terminal) == (False, True)
-    assert (refusal.index, end.index) == (0, 1)
+    assert (refusal.ordinal, end.ordinal) == (0, 1)
     assert (end.sequence, decision.call.sequence) == (refusal.sequence + 1, end.sequence)
     assert (decision.call.state, decision.call.pending) == (State.ENDED, None)
 
@@ -207,7 +206,7 @@ def test_a_command_waits_for_no_other(taken: Taken, name: str) -> None:
     assert told(decision) == [("call_control_failed", 409)]
     assert only(decision).reason.startswith("Conflict")
     assert decision.actions == ()
-    assert decision.call == replace(waiting, sequence=waiting.sequence + 1)
+    assert decision.call == waiting._replace(sequence=waiting.sequence + 1)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TAKEN if not kind.startswith("disconnect")])
@@ -319,5 +318,5 @@ def test_an_answer_carries_what_its_command_asked_for(answer: str) -> None:
     )
     waiting = decide(CONNECTED, Message(request, command("hold").body)).call
     said = report(answer, "m9", status=480)
-    said = replace(said, request=Request("r1", correlation_id="the network's"))
+    said = said._replace(request=Request("r1", correlation_id="the network's"))
     assert decide(waiting, said).events[0].answers == request

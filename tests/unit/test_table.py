@@ -1,7 +1,6 @@
 """The transition table: contract.md's, and the code's own, cell by cell."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -110,7 +109,7 @@ def ended(call: Call) -> Call:
 
 #: Every way for a call to be in a column.
 CALLS: Final[dict[str, dict[str, Call]]] = {
-    "no such call": {"unknown": ABSENT, "refused before": replace(ABSENT, sequence=3)},
+    "no such call": {"unknown": ABSENT, "refused before": ABSENT._replace(sequence=3)},
     "offered": {"offered": OFFERED},
     "dialing, ringing": {
         "dialing": asked(command("call")),
@@ -223,8 +222,8 @@ def test_a_command_does_what_contract_md_says(
     expected = success_event(name, column) if status == 200 else "call_control_failed"
     before = [("call_control_failed", 487)] if interrupted else []
     assert told(decision) == [*before, (expected, status)]
-    assert [each.index for each in decision.events] == list(range(len(decision.events)))
-    assert decision.call == replace(call, sequence=call.sequence + len(decision.events), **changes)
+    assert [each.ordinal for each in decision.events] == list(range(len(decision.events)))
+    assert decision.call == call._replace(sequence=call.sequence + len(decision.events), **changes)
     assert event.call_state == decision.call.state
     assert event.terminal is (decision.call.state is State.ENDED and call.state is not State.ENDED)
     assert event.answers == command(name, "m9").request
@@ -284,9 +283,9 @@ def test_a_cell_of_the_table_is_obeyed(name: CommandName, cell: Cell, call: Call
     """What the table says is what is decided, before the network has had its say."""
     message = command(name, "m9")
     # Nothing but the cell is to be seen here; what waits is the business of test_pending.
-    call = replace(call, pending=None)
+    call = call._replace(pending=None)
     decision = decide(call, message)
-    same = replace(call, sequence=call.sequence + 1)
+    same = call._replace(sequence=call.sequence + 1)
     if cell.rule in (Rule.CONFLICT, Rule.NO_SUCH_CALL) or (cell.from_offerer and not call.incoming):
         status = 481 if cell.rule is Rule.NO_SUCH_CALL else 409
         assert decision == Decision(same, decision.events)

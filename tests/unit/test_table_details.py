@@ -1,7 +1,5 @@
 """What contract.md says around its table: flags, repeats, endpoints, and reasons of refusals."""
 
-from dataclasses import replace
-
 import pytest
 
 from schemas.contract import CommandName
@@ -58,7 +56,7 @@ def test_what_is_already_so_is_done_without_the_network(
     decision = decide(call, command(name, "again"))
     assert told(decision) == [(event, 200)]
     assert decision.actions == ()
-    assert decision.call == replace(call, sequence=call.sequence + 1)
+    assert decision.call == call._replace(sequence=call.sequence + 1)
 
 
 def test_the_end_of_an_ended_call_is_not_told_as_an_end_again() -> None:
@@ -151,7 +149,7 @@ def test_an_offer_is_answered_only_to_the_endpoint_that_offered_it(name: str) ->
         decision = decide_and_grant(OFFERED, command(name, endpoint=endpoint))
         assert told(decision) == [("call_control_failed", 409)]
         assert only(decision).reason.startswith("Conflict")
-        assert decision.call == replace(OFFERED, sequence=OFFERED.sequence + 1)
+        assert decision.call == OFFERED._replace(sequence=OFFERED.sequence + 1)
 
 
 @pytest.mark.parametrize("name", ["accept", "reject"])

@@ -1,7 +1,6 @@
 """Writing is strict: exactly the documented fields, in the envelope that was asked in."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from string import ascii_letters, digits, punctuation
 from urllib.parse import unquote
@@ -28,7 +27,7 @@ HELD = Event(
     call_state="connected",
     terminal=False,
     cause="m2",
-    index=0,
+    ordinal=0,
     answers=Request("m2", call_control="hold"),
 )
 
@@ -54,7 +53,7 @@ UNDOCUMENTED = ["call_offered", "call_ringing", "call_control_failed"]
 def answering(event: Event, envelope: Envelope, **more: str) -> Event:
     """Return the event as the answer to a request in an envelope."""
     answers = Request("m2", call_control="hold", envelope=envelope, **more)
-    return replace(event, answers=answers)
+    return event._replace(answers=answers)
 
 
 def test_a_success_is_written_to_the_byte() -> None:
@@ -74,8 +73,8 @@ def test_an_answer_keeps_the_envelope_of_its_command() -> None:
 @pytest.mark.parametrize("envelope", Envelope)
 def test_a_failure_names_its_command_and_is_no_success(envelope: Envelope) -> None:
     """Its own event name, so that who never looks at ``status`` is not misled."""
-    failed = replace(
-        HELD, name=EventName.CALL_CONTROL_FAILED, status=481, reason="Call Does Not Exist"
+    failed = HELD._replace(
+        name=EventName.CALL_CONTROL_FAILED, status=481, reason="Call Does Not Exist"
     )
     body = (
         b'{"event":"call_control_failed","request_id":"123XYZ","status":481,'
@@ -88,8 +87,8 @@ def test_a_failure_names_its_command_and_is_no_success(envelope: Envelope) -> No
 
 def test_an_offered_call_tells_its_parties() -> None:
     """Nobody asked, so the envelope is bare; the subscriber has to learn who calls."""
-    offered = replace(
-        HELD, name=EventName.CALL_OFFERED, answers=None, origin=ALICE, destination=BOB
+    offered = HELD._replace(
+        name=EventName.CALL_OFFERED, answers=None, origin=ALICE, destination=BOB
     )
     expected = {"event": "call_offered", "request_id": CALL_ID, "status": 200, "reason": "OK"}
     body = json.loads(write_body(offered, EventNames.DOCUMENTED))
@@ -99,7 +98,7 @@ def test_an_offered_call_tells_its_parties() -> None:
 @pytest.mark.parametrize("name", ["call_ringing", "call_terminated"])
 def test_what_the_network_did_by_itself_is_written_bare(name: str) -> None:
     """With the network's status and reason."""
-    event = replace(HELD, name=EventName(name), answers=None, status=486, reason="Busy Here")
+    event = HELD._replace(name=EventName(name), answers=None, status=486, reason="Busy Here")
     body = json.loads(write_body(event, EventNames.DOCUMENTED))
     assert body == {"event": name, "request_id": CALL_ID, "status": 486, "reason": "Busy Here"}
 
@@ -112,7 +111,7 @@ def test_the_names_of_all_events_are_the_contracts() -> None:
 @pytest.mark.parametrize("name", EventName)
 def test_the_body_names_the_event_as_it_is_set(name: EventName) -> None:
     """Documented names by default, canonical ones where a subscriber prefers sense."""
-    event = replace(HELD, name=name)
+    event = HELD._replace(name=name)
     documented = json.loads(write_body(event, EventNames.DOCUMENTED))["event"]
     canonical = json.loads(write_body(event, EventNames.CANONICAL))["event"]
     assert documented == DOCUMENTED.get(name.value, name.value)
@@ -122,7 +121,7 @@ def test_the_body_names_the_event_as_it_is_set(name: EventName) -> None:
 @pytest.mark.parametrize("name", EventName)
 def test_the_routing_key_is_always_canonical(name: EventName) -> None:
     """So that a subscriber can tell ``dial`` from ``retrieve`` whatever is set."""
-    assert routing_key(replace(HELD, name=name)) == f"{name.value}.123XYZ"
+    assert routing_key(HELD._replace(name=name)) == f"{name.value}.123XYZ"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,7 @@ def test_the_routing_key_is_always_canonical(name: EventName) -> None:
 )
 def test_a_request_id_is_one_word_of_the_routing_key(request_id: str, word: str) -> None:
     """``call_held.*`` must match every call, and no call must look like a pattern."""
-    assert routing_key(replace(HELD, request_id=request_id)) == f"call_held.{word}"
+    assert routing_key(HELD._replace(request_id=request_id)) == f"call_held.{word}"
 
 
 @given(request_id=st.text(ascii_letters + digits + punctuation + " ", min_size=1, max_size=128))
@@ -152,7 +151,7 @@ def test_every_readable_request_id_makes_a_routing_key(request_id: str) -> None:
         assert len(request_id) + 2 * sum(map(request_id.count, ".*#% ")) > 235
         return
     for name in EventName:
-        key = routing_key(replace(HELD, name=name, request_id=request_id))
+        key = routing_key(HELD._replace(name=name, request_id=request_id))
         head, _, word = key.partition(".")
         assert len(key.encode()) <= SHORT_STRING_BYTES
         assert head == name.value
@@ -163,7 +162,7 @@ def test_every_readable_request_id_makes_a_routing_key(request_id: str) -> None:
 @given(reason=st.text(max_size=100))
 def test_a_body_is_json_in_utf_8_whatever_the_network_says(reason: str) -> None:
     """A reason in any language comes out as it came in."""
-    body = write_body(replace(HELD, reason=reason), EventNames.DOCUMENTED)
+    body = write_body(HELD._replace(reason=reason), EventNames.DOCUMENTED)
     assert json.loads(body.decode())["reason"] == reason
 
 
@@ -189,7 +188,7 @@ def test_headers_say_what_the_body_does_not() -> None:
 
 def test_headers_of_what_nobody_asked_for_name_no_command() -> None:
     """The network's own doing answers nothing and continues no trace."""
-    headers = event_headers(replace(HELD, answers=None, terminal=True), AT, SOURCE)
+    headers = event_headers(HELD._replace(answers=None, terminal=True), AT, SOURCE)
     assert headers.keys() == event_headers(HELD, AT, SOURCE).keys() - {"call_control"}
     assert headers["terminal"] is True
 
@@ -209,12 +208,12 @@ def test_headers_hold_what_a_call_is_restored_from() -> None:
 
 def test_a_message_id_depends_on_call_cause_and_index_alone() -> None:
     """The same after every crash and replay; another for every other event."""
-    assert replace(HELD, sequence=9, reason="x", answers=None).message_id == HELD.message_id
+    assert HELD._replace(sequence=9, reason="x", answers=None).message_id == HELD.message_id
     others = {
-        replace(HELD, request_id="other").message_id,
-        replace(HELD, cause="m3").message_id,
-        replace(HELD, index=1).message_id,
+        HELD._replace(request_id="other").message_id,
+        HELD._replace(cause="m3").message_id,
+        HELD._replace(ordinal=1).message_id,
         # The parts must not run into each other.
-        replace(HELD, request_id=f"{CALL_ID}m", cause="2").message_id,
+        HELD._replace(request_id=f"{CALL_ID}m", cause="2").message_id,
     }
     assert len(others | {HELD.message_id}) == 5

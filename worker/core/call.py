@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.contract import CommandName, EventName
 from schemas.events import Request
@@ -38,8 +38,7 @@ class Pending:
     began: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call, as far as messages have changed it.
 
     Attributes:

@@ -1,7 +1,7 @@
 """What goes into a decision and what comes out of it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from pydantic import SecretStr
 
@@ -12,8 +12,7 @@ from schemas.wire import Malformed
 from worker.core.call import Call
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A command, a network report or a body that is neither, with what its answer needs."""
 
     request: Request
@@ -43,8 +42,7 @@ class ActionName(StrEnum):
     HANG_UP = "hang_up"
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """Something asked of the telephone network, which answers with a report.
 
     Attributes:
@@ -66,8 +64,7 @@ class Action:
     digits: SecretStr | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The effect of one message: the call after it, and what leaves because of it, in order."""
 
     call: Call

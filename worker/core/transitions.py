@@ -1,7 +1,5 @@
 """``decide(call, message) -> Decision``: the one place where a call changes."""
 
-from dataclasses import replace
-
 from schemas.addresses import same_endpoint
 from schemas.commands import Call as CallCommand
 from schemas.commands import Command, Dial
@@ -25,15 +23,15 @@ from worker.core.table import (
 _ENDED_REASON = "Call Has Ended"
 
 
-def decide(call: Call, message: Message, first_index: int = 0) -> Decision:
+def decide(call: Call, message: Message, first_ordinal: int = 0) -> Decision:
     """Return what a message does to a call.
 
     Args:
         call: The call before the message.
         message: A command, a network report, or a malformed body that names the call.
-        first_index: The index of the message's next event, where it has had some already.
+        first_ordinal: The ordinal of the message's next event, where it has had some already.
     """
-    draft = _Draft(call, message.request, first_index)
+    draft = _Draft(call, message.request, first_ordinal)
     body = message.body
     if isinstance(body, Malformed):
         if not body.is_report:
@@ -55,12 +53,12 @@ def refuse(call: Call, message: Message, status: int, reason: str) -> Decision:
 class _Draft:
     """A decision in the making."""
 
-    def __init__(self, call: Call, request: Request, first_index: int) -> None:
+    def __init__(self, call: Call, request: Request, first_ordinal: int) -> None:
         self.call = call
         self.request = request
         self.events: list[Event] = []
         self.actions: list[Action] = []
-        self._index = first_index
+        self._ordinal = first_ordinal
 
     def emit(
         self,
@@ -73,7 +71,7 @@ class _Draft:
         origin: str | None = None,
         destination: str | None = None,
     ) -> None:
-        self.call = replace(self.call, sequence=self.call.sequence + 1)
+        self.call = self.call._replace(sequence=self.call.sequence + 1)
         self.events.append(
             Event(
                 name=name,
@@ -84,13 +82,13 @@ class _Draft:
                 call_state=self.call.state.value,
                 terminal=terminal,
                 cause=self.request.id,
-                index=self._index,
+                ordinal=self._ordinal,
                 answers=answers,
                 origin=origin,
                 destination=destination,
             )
         )
-        self._index += 1
+        self._ordinal += 1
 
     def refuse(self, answers: Request, status: int, reason: str) -> None:
         self.emit(EventName.CALL_CONTROL_FAILED, answers, status, reason)
@@ -104,13 +102,13 @@ class _Draft:
 
     def give_up(self, pending: Pending, status: int, reason: str) -> None:
         """Answer a pending command with a failure; the state is for the caller to choose."""
-        self.call = replace(self.call, pending=None)
+        self.call = self.call._replace(pending=None)
         self.refuse(pending.request, status, reason)
 
 
 def _after(call: Call, event: EventName, endpoint: str | None) -> Call:
-    call = replace(call, **EFFECTS[event])
-    return replace(call, destination=endpoint) if event in REDIRECTING else call
+    call = call._replace(**EFFECTS[event])
+    return call._replace(destination=endpoint) if event in REDIRECTING else call
 
 
 def _take_command(draft: _Draft, command: Command) -> None:
@@ -167,13 +165,13 @@ def _ask_network(draft: _Draft, command: Command, event: EventName) -> None:
     began = call.state is State.ABSENT
     pending = Pending(request, command.call_control, event, command.endpoint, began)
     if isinstance(command, CallCommand):
-        call = replace(
-            call, state=State.DIALING, origin=command.origin, destination=command.destination
+        call = call._replace(
+            state=State.DIALING, origin=command.origin, destination=command.destination
         )
     elif began:
         # accept and reject of a call that was never reported: their endpoint is taken as the offer.
-        call = replace(call, state=State.OFFERED, incoming=True, origin=command.endpoint)
-    draft.call = replace(call, pending=pending)
+        call = call._replace(state=State.OFFERED, incoming=True, origin=command.endpoint)
+    draft.call = call._replace(pending=pending)
     draft.actions.append(
         Action(
             name=ACTIONS[event],
@@ -197,7 +195,7 @@ def _take_report(draft: _Draft, report: Report) -> None:
             _offer(draft, report)
     elif isinstance(report, Ringing):
         if call.state is State.DIALING:
-            draft.call = replace(call, state=State.RINGING)
+            draft.call = call._replace(state=State.RINGING)
             draft.emit(EventName.CALL_RINGING, None, report.status, _reason(report))
     elif isinstance(report, Ended):
         if call.state not in (State.ABSENT, State.ENDED):
@@ -209,13 +207,12 @@ def _take_report(draft: _Draft, report: Report) -> None:
             draft.call = Call(call.request_id, sequence=call.sequence)
         draft.give_up(answered, report.status, _reason(report))
     else:
-        draft.call = replace(call, pending=None)
+        draft.call = call._replace(pending=None)
         draft.happen(answered.event, answered.endpoint, answered.request)
 
 
 def _offer(draft: _Draft, report: Offered) -> None:
-    draft.call = replace(
-        draft.call,
+    draft.call = draft.call._replace(
         state=State.OFFERED,
         incoming=True,
         origin=report.origin,
@@ -234,7 +231,7 @@ def _offer(draft: _Draft, report: Offered) -> None:
 def _end(draft: _Draft, report: Ended) -> None:
     pending = draft.call.pending
     if pending is not None and pending.command is CommandName.DISCONNECT:
-        draft.call = replace(draft.call, pending=None)
+        draft.call = draft.call._replace(pending=None)
         draft.happen(EventName.CALL_TERMINATED, None, pending.request)
         return
     if pending is not None:

@@ -21,6 +21,6 @@ def decide_and_grant(call: Call, message: Message) -> Decision:
     call, events = decision.call, decision.events
     for action in decision.actions:
         report = Message(message.request, grant(action))
-        granted = decide(call, report, first_index=len(events))
+        granted = decide(call, report, first_ordinal=len(events))
         call, events = granted.call, events + granted.events
     return Decision(call, events)

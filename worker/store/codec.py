@@ -6,7 +6,7 @@ What the contract's table implies is not stored. Digits are in no field.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from pydantic_core import from_json, to_json
@@ -171,7 +171,7 @@ def decode_record(value: bytes, request_id: str, request: Request) -> Record:
         call = _decode_state_after(request_id, *state)
         events = tuple(_event(row, i, call, request) for i, row in enumerate(rows))
         if events:
-            call = replace(call, sequence=events[-1].sequence)
+            call = call._replace(sequence=events[-1].sequence)
         return Record(int(at), str(message), call, events)
     except _UNREADABLE as error:
         raise CorruptCall(f"a record of call {request_id} cannot be read: {error}") from None
@@ -211,7 +211,7 @@ def _first_sequence(entry: tuple[str, Record]) -> tuple[int, int]:
     return (record.events[0].sequence if record.events else 0, record.at)
 
 
-def _event(row: Sequence[Any], index: int, call: Call, request: Request) -> Event:
+def _event(row: Sequence[Any], ordinal: int, call: Call, request: Request) -> Event:
     sequence, name, status, *rest = row
     more: Mapping[str, Any] = rest[0] if rest else {}
     answers: Request | None = request
@@ -226,7 +226,7 @@ def _event(row: Sequence[Any], index: int, call: Call, request: Request) -> Even
         call_state=str(more.get("call_state", call.state.value)),
         terminal=more.get("terminal", _usually_terminal(name)),
         cause=request.id,
-        index=index,
+        ordinal=ordinal,
         answers=answers,
         origin=more.get("origin"),
         destination=more.get("destination"),

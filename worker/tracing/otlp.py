@@ -68,7 +68,7 @@ class OtlpSpans:
         )
         _CONTEXT.inject(carrier, set_span_in_context(span))
         traced = replace(request, traceparent=carrier["traceparent"])
-        return replace(item, message=replace(item.message, request=traced), span=span)
+        return item._replace(message=item.message._replace(request=traced), span=span)
 
     def end(self, outcome: Outcome) -> None:
         """End a message's span: what came of it is confirmed."""
