@@ -75,9 +75,7 @@ class Event(NamedTuple):
 
 def stable_id(*parts: str) -> str:
     """Return 32 hexadecimal digits that depend on the parts alone."""
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        encoded = part.encode()
-        digest.update(len(encoded).to_bytes(4, "big"))
-        digest.update(encoded)
-    return digest.hexdigest()
+    content = b"".join(
+        len(encoded).to_bytes(4, "big") + encoded for encoded in map(str.encode, parts)
+    )
+    return blake2b(content, digest_size=16).hexdigest()

@@ -1,6 +1,6 @@
 """Folding: the messages of one call in one batch, decided in order, each answered once."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.unit.deliveries import body, delivery, spoken
 from tests.unit.folding import AT, NEW, events, folded, kept, names
 from worker.batch import Outcome, fold
 from worker.broker.messages import event_message
+from worker.broker.outbox import Outgoing
 from worker.core.call import State
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names
@@ -107,14 +108,14 @@ def test_a_copy_of_an_event_is_a_copy_to_the_byte() -> None:
     assert [published(outcome) for outcome in again] == [published(outcome) for outcome in first]
 
 
-def published(outcome: Outcome) -> list[dict[str, Any]]:
+def published(outcome: Outcome) -> list[Outgoing]:
     """Return an outcome's events as they are published."""
     messages = [
         event_message(event, outcome.at, Names(), EventNames.DOCUMENTED, outcome.record)
         for event in outcome.events
     ]
     assert messages
-    return [{**asdict(message), "properties": dict(message.properties)} for message in messages]
+    return messages
 
 
 def test_a_known_command_among_new_ones_is_not_done_twice() -> None:

@@ -1,7 +1,6 @@
 """Events, replies and dead letters as AMQP messages."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -84,7 +83,7 @@ def test_a_reply_is_a_copy_of_the_event(queue: str) -> None:
     event = dialed(reply_to=queue)
     message = event_message(event, AT, NAMES, EventNames.DOCUMENTED)
     reply = reply_message(event, message)
-    assert reply == replace(message, exchange="", routing_key=queue)
+    assert reply == message._replace(exchange="", routing_key=queue)
 
 
 FORBIDDEN_QUEUES = [

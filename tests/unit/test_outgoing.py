@@ -40,15 +40,6 @@ def test_an_outcome_is_an_event_and_a_copy_for_whoever_asked() -> None:
     assert [reply.routing_key for reply in replies] == ["answers"]
 
 
-def test_what_is_published_has_been_encoded() -> None:
-    """An error would show here, not on the connection."""
-    for each in (outcome("call"), outcome("hold"), outcome("dial")):
-        (message,), _ = published(each)
-        before = message.properties.marshal()
-        message.properties.message_id = "\ud800"
-        assert message.properties.marshal() == before
-
-
 @pytest.mark.parametrize("unfit", ["\ud800", "x" * 256])
 def test_an_answer_that_cannot_be_encoded_leaves_a_dead_letter(unfit: str) -> None:
     """From RabbitMQ no such property comes; what stands in Redis may have been changed."""

@@ -17,7 +17,8 @@ from pamqp.common import FieldValue
 from pydantic_core import from_json, to_json
 
 from schemas.wire import read
-from worker.broker.messages import FIRST_FAILED_AT, PERSISTENT, kept_headers, without_digits
+from worker.broker.encoding import PERSISTENT
+from worker.broker.messages import FIRST_FAILED_AT, kept_headers, without_digits
 from worker.broker.outbox import Outgoing
 
 #: Hexadecimal digits of an id: among a million dead letters two of the same are as good as never.
@@ -145,7 +146,7 @@ class DeadLetter:
             exchange=self.exchange,
             routing_key=self.routing_key,
             body=self.body,
-            properties=Basic.Properties(
+            encoded=Basic.Properties(
                 content_type=self.properties.content_type,
                 correlation_id=self.properties.correlation_id,
                 delivery_mode=PERSISTENT,
@@ -153,7 +154,7 @@ class DeadLetter:
                 message_id=self.message_id or f"dead-letter-{self.id}",
                 reply_to=self.properties.reply_to,
                 timestamp=self.properties.timestamp,
-            ),
+            ).marshal(),
             order=self.call,
         )
 

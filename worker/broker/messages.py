@@ -14,6 +14,7 @@ from schemas.contract import EventNames
 from schemas.events import Event
 from schemas.fields import SHORT_STRING_BYTES
 from schemas.wire import COMMAND_KEYS, MAX_BODY_BYTES, event_headers, routing_key, write_body
+from worker.broker.encoding import PERSISTENT, event_properties
 from worker.broker.outbox import Outgoing
 from worker.broker.subscription import Delivery
 from worker.names import Names, is_ours
@@ -21,9 +22,6 @@ from worker.names import Names, is_ours
 APP_ID: Final = "call-control-worker"
 
 _DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
-#: The delivery mode of what survives a restart of RabbitMQ.
-PERSISTENT: Final = 2
-
 #: The header that tells when a command failed first, over all its replays.
 FIRST_FAILED_AT: Final = "first_failed_at"
 
@@ -33,21 +31,6 @@ _SUSPICIOUS: Final = re.compile(rb'digit|"dial"|\\u', re.IGNORECASE)
 _DECIMAL: Final = re.compile(rb"[0-9]")
 _HARMLESS: Final = frozenset({"request_id", *COMMAND_KEYS})
 _REDACTED: Final = "(redacted)"
-
-
-class _Encoded(Basic.Properties):
-    """Properties that are encoded when they are made.
-
-    aiormq encodes them when it publishes, and an error there is one of the connection's.
-    """
-
-    def __init__(self, **values: Any) -> None:
-        super().__init__(**values)
-        self._encoded = super().marshal()
-
-    def marshal(self) -> bytes:
-        """Return the encoded properties."""
-        return self._encoded
 
 
 def event_message(
@@ -67,19 +50,20 @@ def event_message(
         record: Its message's record as it is stored, behind the id under which it is; None where
             there is none.
     """
+    headers = event_headers(event, at, names.base, record)
     return Outgoing(
         exchange=names.events,
         routing_key=routing_key(event),
         body=write_body(event, event_names),
-        properties=_Encoded(
+        encoded=event_properties(
             app_id=APP_ID,
             content_type="application/json",
             correlation_id=event.answers.correlation_id if event.answers else None,
-            delivery_mode=PERSISTENT,
-            headers=dict(event_headers(event, at, names.base, record)),
-            message_id=event.message_id,
+            headers=headers,
+            # The same: it takes a digest to make it.
+            message_id=str(headers["cloudEvents_id"]),
             message_type=event.name.value,
-            timestamp=_timestamp(at),
+            timestamp=at // 1000,
         ),
         order=event.request_id,
     )
@@ -90,7 +74,7 @@ def reply_message(event: Event, published: Outgoing) -> Outgoing | None:
     queue = event.answers.reply_to if event.answers else None
     if queue is None or not is_reply_queue(queue):
         return None
-    return Outgoing("", queue, published.body, published.properties, published.order)
+    return published._replace(exchange="", routing_key=queue)
 
 
 def is_reply_queue(name: str) -> bool:
@@ -134,7 +118,7 @@ def dead_letter(delivery: Delivery, status: int, reason: str, at: int, names: Na
         exchange=names.dead_letters,
         routing_key=delivery.routing_key[:SHORT_STRING_BYTES],
         body=body,
-        properties=_Encoded(
+        encoded=Basic.Properties(
             app_id=APP_ID,
             content_type=original.content_type,
             correlation_id=original.correlation_id,
@@ -143,7 +127,7 @@ def dead_letter(delivery: Delivery, status: int, reason: str, at: int, names: Na
             message_id=original.message_id or secrets.token_hex(16),
             reply_to=reply_to if reply_to and is_reply_queue(reply_to) else None,
             timestamp=original.timestamp,
-        ),
+        ).marshal(),
         order=names.dead_letters,
     )
 

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from aio_pika.abc import AbstractConnection
@@ -17,6 +16,7 @@ from tenacity import (
 )
 
 from worker.broker.connection import Channel, broker_errors, is_blocked, open_channel
+from worker.broker.encoding import decoded
 from worker.errors import BrokerUnavailable
 
 _log: Final = structlog.get_logger(__name__)
@@ -28,15 +28,14 @@ _MOST_HOLD_SECONDS: Final = 60.0
 _REPLY_SECONDS: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A message on its way out.
 
     Attributes:
         exchange: Where to; the default exchange for a reply.
         routing_key: Its routing key.
         body: Its body.
-        properties: Its AMQP properties.
+        encoded: Its properties. An error in encoding them would here be one of the connection's.
         order: Of messages of one order (a call's), those behind a refused one go out again with
             it, so that its first copy is followed by copies of theirs.
     """
@@ -44,8 +43,13 @@ class Outgoing:
     exchange: str
     routing_key: str
     body: bytes
-    properties: Basic.Properties
+    encoded: bytes
     order: str
+
+    @property
+    def properties(self) -> Basic.Properties:
+        """Its properties, as those who get it have them."""
+        return decoded(self.encoded)
 
 
 class _Incomplete(BrokerUnavailable):

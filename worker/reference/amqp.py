@@ -4,7 +4,8 @@ from typing import Any, Final
 
 from schemas.contract import CommandName, EventName
 from schemas.wire import CLOUDEVENTS_TYPE, CLOUDEVENTS_VERSION, SCHEMA_VERSION
-from worker.broker.messages import APP_ID, PERSISTENT
+from worker.broker.encoding import PERSISTENT
+from worker.broker.messages import APP_ID
 from worker.core.call import State
 
 Schema = dict[str, Any]
