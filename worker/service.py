@@ -229,7 +229,7 @@ class Service:
                     raise failure
                 self._log_failure("session lost", failure)
 
-    async def _connect(self, closing: AsyncExitStack, purpose: str) -> AbstractConnection:
+    async def _connect(self, closing: AsyncExitStack, purpose: str) -> broker.Connection:
         url = self._settings.amqp_url.get_secret_value()
         connection = await broker.connect(url, f"{self.name} {purpose}")
         closing.push_async_callback(broker.close, connection)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from worker.broker.encoding import decoded, event_properties
+from worker.broker.decoding import decode_properties
+from worker.broker.encoding import event_properties
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 SHORT = TEXTS.filter(lambda text: len(text.encode()) <= 255)
@@ -41,9 +42,10 @@ def test_whoever_gets_an_event_decodes_what_was_encoded(
     headers: dict[str, str | int], correlation_id: str | None, message_id: str, timestamp: int
 ) -> None:
     """By the library that others use, each property and the type of each header."""
-    properties = decoded(
+    properties, undecodable = decode_properties(
         encoded(headers, correlation_id=correlation_id, message_id=message_id, timestamp=timestamp)
     )
+    assert not undecodable
     assert properties == Basic.Properties(
         app_id="call-control-worker",
         content_type="application/json",

@@ -3,9 +3,8 @@
 Connections are plain ones, not aio-pika's robust ones: a worker that lost its connection has lost
 its partitions too, and starts over with a fresh view instead of restoring the old one.
 
-What is relied on below aio-pika is aiormq's channel: ``basic_consume``, ``basic_ack`` with
-``multiple``, and ``basic_publish`` with ``wait=False``, which returns when the broker has
-confirmed, without waiting for the socket to drain in between.
+What is relied on below aio-pika is aiormq's channel, and that ``kwargs`` reach aiormq's connection.
+What comes and goes with every command passes aiormq by (``frames``).
 """
 
 import asyncio
@@ -18,15 +17,18 @@ from urllib.parse import unquote, urlsplit
 import aio_pika
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelNotFoundEntity, DeliveryError
-from aiormq import Channel, Connection
+from aiormq import Channel
+from aiormq import Connection as AiormqConnection
 from yarl import URL
 
 from worker.broker.decoding import tolerate_undecodable_properties
+from worker.broker.frames import Frames
 from worker.cancellation import cancellations, raise_if_cancelled
 from worker.errors import BrokerUnavailable, ConfigurationError
 
 __all__ = [
     "Channel",
+    "Connection",
     "broker_errors",
     "broker_version",
     "close",
@@ -58,7 +60,23 @@ _CAPABILITIES: Final = {
 }
 
 
-async def connect(url: str, name: str) -> AbstractConnection:
+class Connection(aio_pika.Connection):
+    """A connection whose frames can be handed over.
+
+    Attributes:
+        frames: What is read and written beside aiormq.
+    """
+
+    def __init__(self, target: URL, name: str) -> None:
+        super().__init__(
+            target, client_properties={"connection_name": name, "capabilities": {**_CAPABILITIES}}
+        )
+        self.frames = Frames()
+        # What aio-pika passes on to aiormq.
+        self.kwargs["transport_factory"] = self.frames
+
+
+async def connect(url: str, name: str) -> Connection:
     """Return an open connection.
 
     Args:
@@ -97,13 +115,11 @@ def _targets(url: str) -> list[URL]:
     return targets
 
 
-async def _connect(target: URL, name: str) -> AbstractConnection:
+async def _connect(target: URL, name: str) -> Connection:
     if "heartbeat" not in target.query:
         target = target.update_query(heartbeat=str(_HEARTBEAT_SECONDS))
     tolerate_undecodable_properties()
-    connection = aio_pika.Connection(
-        target, client_properties={"connection_name": name, "capabilities": {**_CAPABILITIES}}
-    )
+    connection = Connection(target, name)
     try:
         async with broker_errors("connecting"):
             await connection.connect()
@@ -166,7 +182,7 @@ def broker_version(connection: AbstractConnection) -> str:
     """
     if connection.transport is None:
         raise BrokerUnavailable("RabbitMQ: connection lost")
-    properties = cast("Connection", connection.transport.connection).server_properties
+    properties = cast("AiormqConnection", connection.transport.connection).server_properties
     return str(properties["version"])
 
 

@@ -11,12 +11,17 @@ three types takes stands before it, or is fixed (AMQP 0-9-1, section 4.2.5), so 
 undecodable value can be read. RabbitMQ itself refuses a message whose lengths do not fit.
 """
 
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from pamqp import decode
 from pamqp.commands import Basic
 from pamqp.common import FieldValue
+from pamqp.header import ContentHeader
 
+#: Class, weight and body size, which stand before the properties in a content header.
+_BEFORE_PROPERTIES: Final = 12
+_FLAGS_BYTES: Final = 2
 _TIMESTAMP_BYTES: Final = 8
 _TABLE_LENGTH_BYTES: Final = 4
 
@@ -36,6 +41,57 @@ class Undecodable(str):
 def tolerate_undecodable_properties() -> None:
     """Let pamqp decode whatever RabbitMQ passes on, in the whole process."""
     decode.METHODS.update(shortstr=_short_string, timestamp=_timestamp, table=_table)
+
+
+def decode_properties(encoded: bytes) -> tuple[Basic.Properties, tuple[str, ...]]:
+    """Return properties, and the names of those that cannot be decoded.
+
+    Args:
+        encoded: Flags and values, as in a content header (AMQP 0-9-1, section 4.2.6.1).
+    """
+    try:
+        return _decode_quickly(encoded), ()
+    except Exception:  # noqa: BLE001 - pamqp's, whatever makes it raise
+        header = ContentHeader()
+        header.unmarshal(bytes(_BEFORE_PROPERTIES) + encoded)
+        return header.properties, clear_undecodable(header.properties)
+
+
+def _decode_quickly(encoded: bytes) -> Basic.Properties:
+    values: dict[str, Any] = {}
+    at = _FLAGS_BYTES
+    for name, kind in _set_by(int.from_bytes(encoded[:at], "big")):
+        if kind == "shortstr":
+            start = at + 1
+            at = start + encoded[at]
+            values[name] = encoded[start:at].decode()
+        else:
+            used, values[name] = decode.METHODS[kind](encoded[at:])
+            if isinstance(values[name], Undecodable):
+                raise ValueError(name)
+            at += used
+    return Basic.Properties(**values)
+
+
+@lru_cache
+def _set_by(flags: int) -> tuple[tuple[str, str], ...]:
+    """Return the names and types of the properties that flags announce."""
+    if flags & 1:
+        raise ValueError("more flags follow")
+    kinds = Basic.Properties
+    return tuple(
+        (name, kinds.amqp_type(name)) for name, flag in kinds.flags.items() if flags & flag
+    )
+
+
+def short_string(encoded: bytes, at: int) -> tuple[str, int]:
+    """Return the short string that begins at a place, and the place behind it."""
+    start = at + 1
+    end = start + encoded[at]
+    try:
+        return encoded[start:end].decode(), end
+    except UnicodeDecodeError:
+        return _short_string(encoded[at:])[1], end
 
 
 def clear_undecodable(properties: Basic.Properties) -> tuple[str, ...]:

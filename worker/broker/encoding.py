@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
-from pamqp.commands import Basic
-
 from schemas.fields import SHORT_STRING_BYTES
 
 #: The delivery mode of what survives a restart of RabbitMQ.
@@ -73,14 +71,6 @@ def event_properties(
         _constant(app_id),
     )
     return b"".join(parts)
-
-
-def decoded(encoded: bytes) -> Basic.Properties:
-    """Return properties as those who get the message have them."""
-    properties = Basic.Properties()
-    (flags,) = _flags.unpack_from(encoded)
-    properties.unmarshal(flags, encoded[_flags.size :])
-    return properties
 
 
 def _short_string(text: str) -> bytes:

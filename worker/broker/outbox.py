@@ -1,13 +1,10 @@
 """Publish events and dead letters, and wait until RabbitMQ has confirmed them."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
 import structlog
-from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import DeliveryError
-from pamqp.commands import Basic
 from prometheus_client import Gauge
 from tenacity import (
     AsyncRetrying,
@@ -15,9 +12,11 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from worker.broker.connection import Channel, broker_errors, is_blocked, open_channel
-from worker.broker.encoding import decoded
+from worker.broker.connection import Channel, Connection, broker_errors, is_blocked, open_channel
+from worker.broker.publisher import Batch, Outgoing, Publisher, open_publisher
 from worker.errors import BrokerUnavailable
+
+__all__ = ["Outbox", "Outgoing"]
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -28,36 +27,8 @@ _MOST_HOLD_SECONDS: Final = 60.0
 _REPLY_SECONDS: Final = 5.0
 
 
-class Outgoing(NamedTuple):
-    """A message on its way out.
-
-    Attributes:
-        exchange: Where to; the default exchange for a reply.
-        routing_key: Its routing key.
-        body: Its body.
-        encoded: Its properties. An error in encoding them would here be one of the connection's.
-        order: Of messages of one order (a call's), those behind a refused one go out again with
-            it, so that its first copy is followed by copies of theirs.
-    """
-
-    exchange: str
-    routing_key: str
-    body: bytes
-    encoded: bytes
-    order: str
-
-    @property
-    def properties(self) -> Basic.Properties:
-        """Its properties, as those who get it have them."""
-        return decoded(self.encoded)
-
-
 class _Incomplete(BrokerUnavailable):
     """Raised while RabbitMQ refuses some of a batch, or does not confirm it."""
-
-
-class _Unconfirmed(Exception):
-    """What became of a message that has not been confirmed in time."""
 
 
 def _raise_if_incomplete(messages: Sequence[Outgoing]) -> None:
@@ -65,18 +36,19 @@ def _raise_if_incomplete(messages: Sequence[Outgoing]) -> None:
         raise _Incomplete(f"RabbitMQ has not taken {len(messages)} events")
 
 
-def _raise_if_lost(failures: Iterable[BaseException]) -> None:
-    for error in failures:
-        if not isinstance(error, DeliveryError | _Unconfirmed):
-            text = f"RabbitMQ: {error or type(error).__name__} (while publishing)"
-            raise BrokerUnavailable(text) from error
-
-
-def _failure(publishing: "asyncio.Task[None]") -> BaseException | None:
-    if not publishing.done():
-        return _Unconfirmed()
-    # A connection found half open cancels whoever waits on it.
-    return asyncio.CancelledError() if publishing.cancelled() else publishing.exception()
+def _to_repeat(batch: Batch) -> list[Outgoing]:
+    """Return what has not been confirmed, and what comes behind it in the same order."""
+    failed = batch.unconfirmed.union(batch.refused)
+    if not failed:
+        return []
+    again: list[Outgoing] = []
+    broken: set[str] = set()
+    for place, message in enumerate(batch.messages):
+        if place in failed:
+            broken.add(message.order)
+        if message.order in broken:
+            again.append(message)
+    return again
 
 
 class Outbox:
@@ -99,13 +71,13 @@ class Outbox:
     """
 
     def __init__(
-        self, connection: AbstractConnection, *, confirm_seconds: float, unconfirmed: Gauge
+        self, connection: Connection, *, confirm_seconds: float, unconfirmed: Gauge
     ) -> None:
         self._connection = connection
         self._confirm_seconds = confirm_seconds
         self._unconfirmed = unconfirmed
-        self._events: Channel | None = None
-        self._replies: Channel | None = None
+        self._events: Publisher | None = None
+        self._replies: Publisher | None = None
         self._life: Channel | None = None
 
     async def publish(self, messages: Sequence[Outgoing]) -> None:
@@ -134,35 +106,25 @@ class Outbox:
     ) -> list[Outgoing]:
         """Publish messages, and return those to publish again."""
         if self._events is None:
-            self._events = await open_channel(self._connection, confirms=True)
-        tasks = [
-            asyncio.create_task(_publish(self._events, message, mandatory=True))
-            for message in messages
-        ]
-        publishing = asyncio.gather(*tasks, return_exceptions=True)
+            self._events = await open_publisher(self._connection)
+        batch = Batch(messages)
+        publishing = asyncio.create_task(self._events.publish(batch, mandatory=True))
         try:
             await self._hold(publishing, hold_seconds)
-            results = [_failure(task) for task in tasks]
         finally:
             if publishing.cancel():
                 # Nobody will ask it what became of it.
                 publishing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        _raise_if_lost(result for result in results if result is not None)
-        if any(isinstance(result, _Unconfirmed) for result in results):
+        if publishing.done():
+            publishing.result()
+        else:
             # Left open: one that waits for a queue would not answer.
             self._events = None
-        again: list[Outgoing] = []
-        broken: set[str] = set()
-        for message, result in zip(messages, results, strict=True):
-            if result is not None:
-                broken.add(message.order)
-            if isinstance(result, DeliveryError):
-                _log.warning("event refused", exchange=message.exchange, why=str(result))
-            if message.order in broken:
-                again.append(message)
-        return again
+        for place, why in batch.refused.items():
+            _log.warning("event refused", exchange=messages[place].exchange, why=why)
+        return _to_repeat(batch)
 
-    async def _hold(self, publishing: "asyncio.Future[Any]", seconds: float) -> None:
+    async def _hold(self, publishing: "asyncio.Task[None]", seconds: float) -> None:
         """Wait for the confirms of a batch for so long, and longer while the broker blocks.
 
         Raises:
@@ -211,27 +173,14 @@ class Outbox:
             return
         try:
             async with broker_errors("publishing replies", _REPLY_SECONDS):
-                if self._replies is None or self._replies.is_closed:
-                    self._replies = await open_channel(self._connection, confirms=True)
-                results = await asyncio.gather(
-                    *(_publish(self._replies, message, mandatory=False) for message in messages),
-                    return_exceptions=True,
-                )
+                if self._replies is None or not self._replies.is_open:
+                    self._replies = await open_publisher(self._connection)
+                batch = Batch(messages)
+                await self._replies.publish(batch, mandatory=False)
         except BrokerUnavailable as error:
             # Of a connection that is lost, others tell the session.
             _log.warning("replies not confirmed", why=str(error))
             return
-        refused = [str(result) for result in results if isinstance(result, BaseException)]
-        if refused:
-            _log.warning("replies refused", count=len(refused), why=refused[0])
-
-
-async def _publish(channel: Channel, message: Outgoing, *, mandatory: bool) -> None:
-    await channel.basic_publish(
-        message.body,
-        exchange=message.exchange,
-        routing_key=message.routing_key,
-        properties=message.properties,
-        mandatory=mandatory,
-        wait=False,
-    )
+        if batch.refused:
+            why = next(iter(batch.refused.values()))
+            _log.warning("replies refused", count=len(batch.refused), why=why)

@@ -1,0 +1,199 @@
+"""A channel that publishes with confirms, a batch at a time.
+
+RabbitMQ numbers what is published on a channel from 1 on, and confirms by number: one message, or
+all up to one. A message that no queue takes is returned first, and then confirmed (RabbitMQ
+documentation, "Consumer Acknowledgements and Publisher Confirms").
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from aiormq import Channel
+from pamqp.commands import Basic
+
+from worker.broker.connection import Connection, open_channel
+from worker.broker.contents import ACK, NACK, RETURN, Contents, published
+from worker.broker.decoding import decode_properties, short_string
+from worker.broker.frames import METHOD
+from worker.errors import BrokerUnavailable
+
+#: How much is written before the socket has taken it, in bytes: RabbitMQ may not read for long.
+_PIECE_BYTES: Final = 2**18
+
+#: What a frame is made of beside its payload, in bytes.
+_FRAME_OVERHEAD: Final = 8
+
+#: The most that a frame may hold where RabbitMQ sets no limit, in bytes.
+_MOST_FRAME_BYTES: Final = 2**17
+
+
+class Outgoing(NamedTuple):
+    """A message on its way out.
+
+    Attributes:
+        exchange: Where to; the default exchange for a reply.
+        routing_key: Its routing key.
+        body: Its body.
+        encoded: Its properties. An error in encoding them would here be one of the connection's.
+        order: Of messages of one order (a call's), those behind a refused one go out again with
+            it, so that its first copy is followed by copies of theirs.
+    """
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    encoded: bytes
+    order: str
+
+    @property
+    def properties(self) -> Basic.Properties:
+        """Its properties, as those who get it have them."""
+        properties, _ = decode_properties(self.encoded)
+        return properties
+
+
+class Batch:
+    """Messages that are published together.
+
+    Attributes:
+        messages: The messages.
+        unconfirmed: The places of those of which RabbitMQ has said nothing yet.
+        refused: Why it has not taken a message, by its place.
+        done: Done when it has confirmed or refused all of them.
+    """
+
+    def __init__(self, messages: Sequence[Outgoing]) -> None:
+        self.messages = messages
+        self.unconfirmed = set(range(len(messages)))
+        self.refused: dict[int, str] = {}
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Nobody asks it where writing fails first.
+        self.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+class Publisher:
+    """A channel that publishes with confirms; aiormq's ``basic_publish`` is not to be used on it.
+
+    Args:
+        connection: Its connection.
+        channel: The channel, open and in confirm mode.
+    """
+
+    def __init__(self, connection: Connection, channel: Channel) -> None:
+        self._frames = connection.frames
+        self._channel = channel.number
+        frame_bytes = channel.connection.connection_tune.frame_max or _MOST_FRAME_BYTES
+        self._payload_bytes = frame_bytes - _FRAME_OVERHEAD
+        self._written = 0
+        self._batch: Batch | None = None
+        self._before = 0
+        self._confirmed = 0
+        self._returned = Contents(RETURN, 0, self._on_return)
+        self._frames.hand(channel, self)
+        channel.closing.add_done_callback(self._on_close)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can publish."""
+        return self._frames.is_open(self._channel, self)
+
+    async def publish(self, batch: Batch, *, mandatory: bool) -> None:
+        """Publish a batch, and return when RabbitMQ has confirmed or refused all of it.
+
+        Raises:
+            BrokerUnavailable: The channel is gone.
+        """
+        self._batch, self._before, self._confirmed = batch, self._written, 0
+        try:
+            await self._write(batch.messages, mandatory=mandatory)
+            if batch.unconfirmed:
+                await batch.done
+        except ConnectionError as error:
+            raise BrokerUnavailable(f"RabbitMQ: {error} (while publishing)") from error
+        finally:
+            self._batch = None
+
+    async def _write(self, messages: Sequence[Outgoing], *, mandatory: bool) -> None:
+        piece: list[bytes] = []
+        size = 0
+        for message in messages:
+            frames = published(
+                self._channel,
+                message.exchange,
+                message.routing_key,
+                message.encoded,
+                message.body,
+                mandatory=mandatory,
+                payload_bytes=self._payload_bytes,
+            )
+            piece.append(frames)
+            size += len(frames)
+            if size >= _PIECE_BYTES:
+                self._write_piece(piece)
+                await self._frames.drain()
+                piece, size = [], 0
+        self._write_piece(piece)
+
+    def _write_piece(self, piece: Sequence[bytes]) -> None:
+        if not self.is_open:
+            raise ConnectionError("channel closed")
+        self._frames.write(b"".join(piece))
+        self._written += len(piece)
+
+    def take(self, kind: int, payload: bytes) -> bool:
+        """Take a confirm or a return."""
+        if kind == METHOD and payload.startswith((ACK, NACK)):
+            number, multiple = int.from_bytes(payload[4:12], "big"), payload[12] & 1
+            self._on_confirm(number, all_up_to=bool(multiple), taken=payload.startswith(ACK))
+            return True
+        return self._returned.take(kind, payload)
+
+    def _on_confirm(self, number: int, *, all_up_to: bool, taken: bool) -> None:
+        batch, end = self._batch, number - self._before
+        if batch is None:
+            return
+        places = range(self._confirmed if all_up_to else end - 1, end)
+        if all_up_to:
+            self._confirmed = max(self._confirmed, end)
+        if not taken:
+            nacked = batch.unconfirmed.intersection(places)
+            batch.refused.update(dict.fromkeys(nacked, "nack"))
+        batch.unconfirmed.difference_update(places)
+        if not batch.unconfirmed and not batch.done.done():
+            batch.done.set_result(None)
+
+    def _on_return(self, arguments: bytes, encoded: bytes, _: bytes) -> None:
+        # Nothing but its content says which message it is.
+        batch = self._batch
+        if batch is None:
+            return
+        why, at = short_string(arguments, 2)
+        exchange, at = short_string(arguments, at)
+        routing_key, at = short_string(arguments, at)
+        returned = (exchange, routing_key, _message_id(encoded))
+        for place in sorted(batch.unconfirmed.difference(batch.refused)):
+            message = batch.messages[place]
+            message_id = _message_id(message.encoded)
+            if (message.exchange, message.routing_key, message_id) == returned:
+                batch.refused[place] = why
+                return
+
+    def _on_close(self, closing: "asyncio.Future[None]") -> None:
+        # A connection found half open cancels whoever waits on it.
+        error = asyncio.CancelledError() if closing.cancelled() else closing.exception()
+        if self._batch is not None and not self._batch.done.done():
+            self._batch.done.set_exception(ConnectionError(str(error) or type(error).__name__))
+
+
+def _message_id(encoded: bytes) -> str | None:
+    return decode_properties(encoded)[0].message_id
+
+
+async def open_publisher(connection: Connection) -> Publisher:
+    """Return a channel that publishes with confirms.
+
+    Raises:
+        BrokerUnavailable: The connection is gone.
+    """
+    return Publisher(connection, await open_channel(connection, confirms=True))
