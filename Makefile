@@ -24,6 +24,8 @@ VERSION_TESTS ?= tests/local/test_versions.py tests/chaos \
 UV_VERSION := 0.13.9
 COMPILE := $(PY) -m uv pip compile -q --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(ARGS)
+# What the image has beyond the package's own dependencies.
+EXTRAS := --extra tracing --extra uvloop
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,7 +53,8 @@ chaos: setup ## Break everything under load for MINUTES, and fuzz (ARGS="--seed 
 	$(PY) -m tests.chaos --minutes $(MINUTES) $(ARGS); chaos=$$?; $(PY) -m tests.fuzz && exit $$chaos
 
 test-docker: setup ## Build the image, and run it, the demo, and what breaks servers, in containers (engine started if none answers)
-	CALL_CONTROL_SERVICES=docker $(PY) -m deploy.local engine -- sh -euc '\
+	@# On the event loop that `make test` does not have.
+	CALL_CONTROL_SERVICES=docker CALL_CONTROL_TEST_EVENT_LOOP=uvloop $(PY) -m deploy.local engine -- sh -euc '\
 		$(PY) -m pytest $(DOCKER_TESTS) $(ARGS); \
 		$(PY) -m deploy.local run -- $(DEMO)'
 
@@ -76,8 +79,8 @@ format: setup ## Format the code and fix what can be fixed
 lock: setup ## Lock what pyproject.toml asks for (ARGS=--upgrade for newer releases)
 	@$(PY) -m pip install -qq uv==$(UV_VERSION)
 	@# The dev lock follows the worker's: tests run what is deployed.
-	$(COMPILE) pyproject.toml --extra tracing -o deploy/locks/worker.txt
-	$(COMPILE) pyproject.toml --extra tracing --group dev -c deploy/locks/worker.txt -o deploy/locks/dev.txt
+	$(COMPILE) pyproject.toml $(EXTRAS) -o deploy/locks/worker.txt
+	$(COMPILE) pyproject.toml $(EXTRAS) --group dev -c deploy/locks/worker.txt -o deploy/locks/dev.txt
 	$(COMPILE) --group build -c deploy/locks/dev.txt -o deploy/locks/build.txt
 
 clean: ## Stop and remove everything that was made here

@@ -1,16 +1,23 @@
 """Fixtures: real services, and an installation of its own for each test that asks for one."""
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
 from deploy.local import Services, provide
 from tests.clients import connected_to
-from tests.harness import Installation, installation
+from tests.harness import EVENT_LOOP, Installation, installation
 from worker.broker import connection as broker
 from worker.broker.topology import establish, topology
 from worker.client import CallControl
+from worker.event_loop import loop_factory
 from worker.settings import Settings
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run the tests on the event loop that their workers have."""
+    return {EVENT_LOOP: loop_factory(EVENT_LOOP)}
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from worker.broker import connection as broker
 from worker.broker.topology import remove, topology
 from worker.errors import BrokerUnavailable
 from worker.names import Names
-from worker.settings import PREFIX, Settings
+from worker.settings import PREFIX, EventLoop, Settings
 
 #: Seconds that something may take which takes milliseconds on a quiet machine.
 PATIENCE_SECONDS = 45.0
@@ -36,6 +36,9 @@ PATIENCE_SECONDS = 45.0
 START_SECONDS = 90.0
 
 ROOT = Path(__file__).parent.parent
+
+#: Which event loop runs the tests and their workers.
+EVENT_LOOP = EventLoop(os.environ.get(f"{PREFIX}TEST_EVENT_LOOP", EventLoop.ASYNCIO))
 
 
 async def eventually(
@@ -314,6 +317,7 @@ async def installation(services: Services, **settings: Any) -> AsyncIterator[Ins
         "partitions": 8,
         "http_port": 0,
         "log_format": "json",
+        "event_loop": EVENT_LOOP,
         **settings,
     }
     connection = await broker.connect(services.amqp_url, "tests")

@@ -147,14 +147,15 @@ class _Rebuilding:
         self._first: int | None = None
         self._next: int | None = None
         self._last: int | None = None
+        self._has_events = False
         # Milliseconds are more than any count of commits.
         self._version = time.time_ns() // 1_000_000
         self._longest_seconds = max(settings.ended_retention_seconds, settings.idle_expiry_seconds)
 
     @property
     def silent(self) -> bool:
-        """Whether the journal has given nothing, be it empty or slow."""
-        return self._next is None
+        """Whether the journal has given no event, be it empty or slow."""
+        return not self._has_events
 
     @property
     def _same_servers(self) -> bool:
@@ -167,6 +168,7 @@ class _Rebuilding:
         if not self._same_servers:
             self._known = self._servers.known(self._redis)
             self._first = self._next = None
+            self._has_events = False
         url = self._settings.amqp_url.get_secret_value()
         connection = await broker.connect(url, "callctl rebuild")
         try:
@@ -211,8 +213,10 @@ class _Rebuilding:
                     "waiting: repeat `callctl rebuild`, which restores what is missing yet, or "
                     f"{_REMEDY}"
                 )
+            events = [entry for entry in entries if not entry.mark]
+            self._has_events |= bool(events)
             if restoring:
-                await self._restore(entries)
+                await self._restore(events)
             if self._first is None:
                 self._first = entries[0].offset
             self._next = entries[-1].offset + 1

@@ -6,20 +6,17 @@ from typing import Final
 
 from aio_pika.abc import AbstractConnection
 
-from worker.broker.journal import Entry, read_journal, read_last_chunk
+from worker.broker.journal import Entry, leave_mark, read_journal, read_last_chunk
 from worker.errors import BrokerUnavailable, StoreRegressed
 from worker.store import CallStore, RedisClient, StoredCall
 from worker.store.calls import FINISHED
 from worker.store.epoch import Epoch, Guard
 
-#: How long a journal without an epoch has to be silent to count as empty, in seconds.
-_EMPTY_SECONDS: Final = 5.0
+#: How long the journal may be silent before a mark is left in it, in seconds.
+_SILENT_SECONDS: Final = 0.2
 
-#: How often it is asked meanwhile whether another worker has founded the epoch, in seconds.
-_ASK_SECONDS: Final = 0.1
-
-#: How long the journal's first answer is waited for, in seconds: all of it only if it is empty.
-_FIRST_SECONDS: Final = 2.0
+#: How long that mark may take to come back, in seconds.
+_MARK_SECONDS: Final = 10.0
 
 #: The last chunk's end is where it is silent for so long, in seconds, …
 _QUIET_SECONDS: Final = 0.2
@@ -73,17 +70,24 @@ class Watch:
 
         Raises:
             StoreRegressed: There are events, and no epoch they belong to.
+            BrokerUnavailable: Nobody can tell whether there are, or the connection is gone.
         """
-        deadline = time.monotonic() + _EMPTY_SECONDS
-        async with read_journal(self.connection, self.journal, "last") as reader:
-            while True:
-                events = await reader.take(1, _ASK_SECONDS)
+        deadline = time.monotonic() + _MARK_SECONDS
+        mark = None
+        async with read_journal(self.connection, self.journal, "first") as reader:
+            while time.monotonic() < deadline:
+                entries = await reader.take(_TAIL, _SILENT_SECONDS)
                 # Asked in this order: an epoch is founded before its first event.
                 epoch = await self.guard.begin(self.redis)
-                if epoch is not None or time.monotonic() > deadline:
+                if epoch is not None:
                     return epoch
-                if events:
+                if any(not entry.mark for entry in entries):
                     raise StoreRegressed("it was emptied or replaced")
+                if mark is None:
+                    mark = await leave_mark(self.connection, self.journal)
+                elif any(entry.mark == mark for entry in entries):
+                    return None
+        raise BrokerUnavailable("RabbitMQ: the journal does not say whether it is empty")
 
     async def _compare(self, epoch: Epoch) -> None:
         """Compare the journal's end with Redis, which is always ahead of it.
@@ -121,14 +125,13 @@ class Watch:
         Raises:
             BrokerUnavailable: They did not arrive in time, or the connection is gone.
         """
-        last_chunk = await read_last_chunk(
-            self.connection,
-            self.journal,
-            patience_seconds=_FIRST_SECONDS,
-            quiet_seconds=_QUIET_SECONDS,
-            most_seconds=_LAST_CHUNK_SECONDS,
-        )
-        if not last_chunk or last_chunk[-1].offset < start:
+        last_chunk = await self._last_chunk(_SILENT_SECONDS)
+        if not last_chunk:
+            await leave_mark(self.connection, self.journal)
+            last_chunk = await self._last_chunk(_MARK_SECONDS)
+        if not last_chunk:
+            raise BrokerUnavailable("RabbitMQ: the journal does not say whether it is empty")
+        if last_chunk[-1].offset < start:
             return []
         start = max(start, last_chunk[0].offset - _TAIL)
         entries: list[Entry] = []
@@ -140,6 +143,15 @@ class Watch:
                     raise BrokerUnavailable("RabbitMQ: the journal stands still before its end")
                 entries += more
         return entries
+
+    async def _last_chunk(self, patience_seconds: float) -> list[Entry]:
+        return await read_last_chunk(
+            self.connection,
+            self.journal,
+            patience_seconds=patience_seconds,
+            quiet_seconds=_QUIET_SECONDS,
+            most_seconds=_LAST_CHUNK_SECONDS,
+        )
 
 
 def _is_over(entry: Entry) -> bool:

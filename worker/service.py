@@ -21,6 +21,7 @@ from worker.broker.outbox import Outbox
 from worker.broker.topology import establish, is_there, topology_of
 from worker.broker.watchdog import Watchdog
 from worker.errors import StoreRegressed, StoreUnavailable, Unavailable
+from worker.event_loop import running_loop
 from worker.gateways.loopback import decide_and_grant
 from worker.membership import Heartbeat, claim_partition_count, ranking
 from worker.metrics import Metrics
@@ -111,7 +112,7 @@ class Service:
             async with health.serve(
                 self._settings.http_host, self._settings.http_port, self.problems, self._metrics
             ) as self.http_port:
-                _log.info("worker started", http_port=self.http_port)
+                _log.info("worker started", http_port=self.http_port, event_loop=running_loop())
                 while not self._stop.is_set():
                     await self._start_session(redis, suspects)
                     await self._sleep_unless_stopped(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - jitter

@@ -65,6 +65,14 @@ class Traces(StrEnum):
     OTLP = "otlp"
 
 
+class EventLoop(StrEnum):
+    """Which event loop runs a process."""
+
+    AUTO = "auto"
+    ASYNCIO = "asyncio"
+    UVLOOP = "uvloop"
+
+
 class Settings(BaseModel):
     """Everything that can be set. The field ``x`` is the variable ``CALL_CONTROL_X``."""
 
@@ -164,7 +172,10 @@ class Settings(BaseModel):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         "info", description="debug, info, warning or error; debug shows phone numbers"
     )
-
+    event_loop: EventLoop = Field(
+        EventLoop.AUTO,
+        description="asyncio, uvloop (extra uvloop), or auto: uvloop where it is installed",
+    )
     traces: Traces = Field(
         Traces.NONE,
         description="none, or otlp: a span for each command, sent where OTEL_EXPORTER_OTLP_ENDPOINT"

@@ -24,6 +24,7 @@ from typing import Final
 from tests import saboteur
 from tests.harness import eventually
 from worker.cli.app import app
+from worker.settings import PREFIX, EventLoop
 
 _FORKING: Final = multiprocessing.get_context("forkserver")
 
@@ -35,6 +36,9 @@ _STOP_SECONDS: Final = 60.0
 
 #: Seconds until a worker has joined, on a busy machine.
 _JOIN_SECONDS: Final = 60.0
+
+#: Workers have them in turn, so that both meet the faults.
+_LOOPS: Final = (EventLoop.UVLOOP, EventLoop.ASYNCIO)
 
 _JOINED: Final = '"worker joined"'
 _LOST: Final = '"session lost"'
@@ -180,7 +184,9 @@ class Fleet:
             await self.killed(worker)
 
     def _spawn(self) -> None:
-        worker = Worker(self._environment, self._directory / f"worker-{self._started}.log")
+        loop = _LOOPS[self._started % len(_LOOPS)]
+        environment = {**self._environment, f"{PREFIX}EVENT_LOOP": loop}
+        worker = Worker(environment, self._directory / f"worker-{self._started}.log")
         self._started += 1
         worker.start()
         self.workers.append(worker)

@@ -25,6 +25,7 @@ from worker.broker.connection import (
     open_channel,
     until_lost,
 )
+from worker.broker.journal import MARK
 from worker.errors import BrokerUnavailable
 from worker.store import CallStore
 
@@ -130,7 +131,8 @@ class Witness:
                 connection = await connect(self._url, "witness of the journal")
                 try:
                     async for message in _stream(connection, self._journal, offset):
-                        entries.append(self._interned(Event.of(message)))
+                        if message.header.properties.message_type != MARK:
+                            entries.append(self._interned(Event.of(message)))
                         offset = _offset(message) + 1
                     if not connection.is_closed:
                         return entries

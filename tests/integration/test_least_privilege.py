@@ -20,6 +20,7 @@ from tests.harness import PATIENCE_SECONDS, eventually
 from tests.integration.test_cli import callctl
 from worker.broker import connection as broker
 from worker.broker.connection import Channel, open_channel
+from worker.broker.journal import MARK
 from worker.broker.topology import declare, topology
 from worker.client import CallControl, Event, Subscription
 from worker.errors import BrokerUnavailable
@@ -74,6 +75,8 @@ async def test_each_user_can_do_its_work(services: Services) -> None:
             assert event.correlation_id == reply.header.properties.correlation_id
             assert event.status == 481
             journal = await consume(subscribing, names.journal, {"x-stream-offset": "first"})
+            # The worker has found it empty.
+            assert (await taken(journal)).header.properties.message_type == MARK
             assert (await taken(journal)).body == reply.body
 
             malformed = await ask(producing, names, {"call_control": "call", "request_id": "1"})

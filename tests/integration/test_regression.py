@@ -8,6 +8,7 @@ from urllib.request import urlopen
 import pytest
 
 from deploy.local import Services
+from tests.clients import connected_to
 from tests.harness import Installation, installation
 from tests.integration.test_rebuild import (
     CALL,
@@ -16,7 +17,9 @@ from tests.integration.test_rebuild import (
     restored,
     until_noticed,
 )
+from tests.listening import journal
 from worker.broker import connection as broker
+from worker.broker.journal import MARK
 from worker.broker.topology import establish, topology
 from worker.errors import StoreRegressed
 from worker.regression import Watch
@@ -127,6 +130,23 @@ async def test_a_journal_without_events_is_no_loss(calls: Installation) -> None:
     await empty_redis(calls)
     await calls.start(2)
     assert (await calls.ask("123XYZ", "call", **CALL)).sequence == 1
+
+
+async def test_a_worker_that_finds_the_journal_empty_leaves_a_mark_that_is_no_event(
+    idle: Installation,
+) -> None:
+    """As after `callctl topology apply`: it need not wait, and whoever reads events sees none."""
+    await idle.start()
+    await idle.ask("123XYZ", "call", **CALL)
+    mark, event = await journal(idle, until=idle.events[0].message_id)
+    assert (mark.type, mark.body, event.type) == (MARK, b"{}", "call_connected")
+    async with connected_to(idle) as client:
+        replayed = [each async for each in client.events(since="first", follow=False)]
+    assert [each.message_id for each in replayed] == [event.message_id]
+    await empty_redis(idle)
+    report = await restored(idle)
+    assert (report.events, report.unreadable) == (1, 0)
+    assert (await idle.ask("123XYZ", "hold")).sequence == 2
 
 
 async def test_a_call_that_cannot_be_read_may_be_deleted_and_restored(calls: Installation) -> None:

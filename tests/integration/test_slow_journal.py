@@ -13,7 +13,8 @@ from tests.integration.test_rebuild import CALL, contents, empty_redis, restored
 from tests.integration.test_regression import begin
 from worker import rebuild as rebuilding
 from worker import regression
-from worker.broker.journal import Entry, read_last_chunk
+from worker.broker import connection as broker
+from worker.broker.journal import Entry, leave_mark, read_last_chunk
 from worker.broker.reader import Reader
 from worker.errors import BrokerUnavailable, StoreRegressed
 
@@ -94,11 +95,16 @@ async def test_a_journal_that_says_nothing_opens_no_traffic(
     assert (await calls.ask("123XYZ", "hold")).sequence == 2
 
 
+@pytest.mark.parametrize("marks", [0, 2])
 async def test_a_journal_without_events_leaves_a_lost_redis_to_the_operator(
-    calls: Installation, monkeypatch: pytest.MonkeyPatch
+    calls: Installation, monkeypatch: pytest.MonkeyPatch, marks: int
 ) -> None:
     """As after both were lost: that the loss is accepted has to be said."""
     monkeypatch.setattr(rebuilding, "_PATIENCE_SECONDS", 1.0)
+    connection = await broker.connect(calls.services.amqp_url, "a worker that starts")
+    for _ in range(marks):
+        await leave_mark(connection, calls.names.journal)
+    await broker.close(connection)
     await empty_redis(calls)
     await until_noticed(*calls.workers)
     with pytest.raises(BrokerUnavailable, match="--accept-loss"):
@@ -165,6 +171,26 @@ async def test_a_session_does_not_begin_before_the_journals_end_has_been_compare
         slow.setattr(regression, "read_last_chunk", read_last_chunk_and_slow_down)
         with pytest.raises(BrokerUnavailable, match="stands still"):
             await begin(calls)
+
+
+@pytest.mark.parametrize("has_epoch", [True, False])
+async def test_a_journal_that_keeps_silent_is_not_taken_for_an_empty_one(
+    calls: Installation, monkeypatch: pytest.MonkeyPatch, *, has_epoch: bool
+) -> None:
+    """A mark that does not come back tells that more may be missing than the mark."""
+    await calls.ask("123XYZ", "call", **CALL)
+    assert await calls.workers[0].terminate() == 0
+    epoch = await calls.redis.get(calls.names.epoch)
+    await empty_redis(calls)
+    if has_epoch:
+        await calls.redis.set(calls.names.epoch, epoch or b"")
+    monkeypatch.setattr(regression, "_MARK_SECONDS", 1.0)
+    with monkeypatch.context() as slow:
+        slow_down(slow, 60)
+        with pytest.raises(BrokerUnavailable, match="whether it is empty"):
+            await begin(calls)
+    with pytest.raises(StoreRegressed):
+        await begin(calls)
 
 
 async def test_a_journal_that_answers_late_is_not_taken_for_a_new_one(

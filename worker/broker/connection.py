@@ -121,7 +121,8 @@ async def _connect(target: URL, name: str) -> Connection:
     tolerate_undecodable_properties()
     connection = Connection(target, name)
     try:
-        async with broker_errors("connecting"):
+        # uvloop's errors do not say where to.
+        async with broker_errors(f"connecting to {target.host}:{target.port}"):
             await connection.connect()
     except BaseException as error:
         # aio-pika would close it when it is collected, by then perhaps without a running loop.

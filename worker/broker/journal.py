@@ -2,8 +2,13 @@
 
 A stream is read from an offset and stays as it is. A reader that loses its connection begins
 again at the offset behind the last one it had.
+
+One that is empty, or at its end, is silent, and so is one that is slow: RabbitMQ counts none of its
+entries when it is asked. Where the difference matters, a worker leaves a *mark* in it: an entry
+that is no event. Once it has come, all that stood before it has.
 """
 
+import secrets
 import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -13,12 +18,17 @@ from typing import Final
 
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
 from pamqp.common import FieldValue
 
+from worker.broker.connection import broker_errors, open_channel
 from worker.broker.reader import PREFETCH, Reader, reading
 
 #: The header that says a message's place in its stream, and the argument that says where to begin.
 OFFSET: Final = "x-stream-offset"
+
+#: The header, and the message type, that tell a mark from an event.
+MARK: Final = "mark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,11 @@ class Entry:
         value = self.headers.get("sequence")
         return value if isinstance(value, int) else 0
 
+    @property
+    def mark(self) -> str:
+        """What tells a mark from others; empty for an event."""
+        return self.text(MARK)
+
 
 def _entry(message: DeliveredMessage) -> Entry | None:
     properties = message.header.properties
@@ -76,6 +91,31 @@ def read_journal(
     return reading(connection, journal, _entry, {OFFSET: offset})
 
 
+async def leave_mark(connection: AbstractConnection, journal: str) -> str:
+    """Leave a mark at a journal's end, and return what tells it from others.
+
+    It goes past the events' exchange: nobody but readers of the journal gets it.
+
+    Raises:
+        BrokerUnavailable: It was not confirmed, so nobody knows.
+    """
+    token = secrets.token_hex(8)
+    channel = await open_channel(connection, confirms=True)
+    properties = Basic.Properties(
+        content_type="application/json", delivery_mode=2, headers={MARK: token}, message_type=MARK
+    )
+    try:
+        async with broker_errors("leaving a mark in the journal"):
+            await channel.basic_publish(
+                b"{}", routing_key=journal, properties=properties, mandatory=True
+            )
+    finally:
+        if not channel.is_closed:
+            async with broker_errors("closing a channel"):
+                await channel.close()
+    return token
+
+
 async def read_last_chunk(
     connection: AbstractConnection,
     journal: str,
@@ -85,9 +125,6 @@ async def read_last_chunk(
     most_seconds: float,
 ) -> list[Entry]:
     """Return the last entries of a journal; none if it is empty, or silent for too long.
-
-    Nothing but silence tells an empty stream, or the end of one: RabbitMQ counts none of its
-    entries when it is asked.
 
     Args:
         connection: The connection.

@@ -11,6 +11,7 @@ from rich.console import Console
 from worker import logs
 from worker.cli.exit_codes import ExitCode
 from worker.errors import CallControlError, ConfigurationError, Unavailable
+from worker.event_loop import loop_factory
 from worker.settings import Settings
 
 
@@ -27,7 +28,9 @@ def run(command: Callable[[Settings], Coroutine[Any, Any, int]]) -> None:
     """
     logs.silence_libraries()
     try:
-        code = asyncio.run(command(Settings.from_environment(os.environ)))
+        settings = Settings.from_environment(os.environ)
+        with asyncio.Runner(loop_factory=loop_factory(settings.event_loop)) as runner:
+            code = runner.run(command(settings))
     except CallControlError as error:
         console = Console(stderr=True, highlight=False)
         console.print(f"callctl: {error}", style="red", markup=False, soft_wrap=True)

@@ -117,7 +117,8 @@ def document() -> dict[str, Any]:
                 "title": "The journal",
                 "description": "A stream of every event, for those who come late: consume it with"
                 " the argument x-stream-offset (first, next, a time or an offset), a prefetch and"
-                " acknowledgements.",
+                " acknowledgements. An entry with the header mark is no event: pass it over. A"
+                " worker leaves one where the journal says nothing, to see whether it is empty.",
                 "messages": _refs("components", events),
                 "bindings": {"amqp": _queue(_NAMES.journal)},
             },
