@@ -243,14 +243,13 @@ class Service:
         *watches: Coroutine[None, None, None],
     ) -> None:
         async with asyncio.TaskGroup() as tasks:
-            running = [
-                tasks.create_task(each)
-                for each in (pipeline.run(), pipeline.inbox.failure(), *watches)
-            ]
+            running = [tasks.create_task(each) for each in (pipeline.inbox.failure(), *watches)]
             # Subscribe first, announce afterwards: when the others step back, somebody is there.
             pipeline.inbox.follow(self._rankings(await heartbeat.others() | {self.name}))
             await pipeline.inbox.in_place()
             beating = tasks.create_task(self._beat(heartbeat, pipeline))
+            # Not before: a backlog would keep the subscriptions waiting for seconds.
+            running.append(tasks.create_task(pipeline.run()))
             await self._stop.wait()
             beating.cancel()
             await self._drain(heartbeat, pipeline.inbox)

@@ -5,8 +5,13 @@ import os
 import signal
 import time
 
+import pytest
+
 from tests.harness import Installation, eventually
+from worker.broker.inbox import Inbox
+from worker.broker.subscription import Delivery
 from worker.cli.exit_codes import ExitCode
+from worker.service import Service
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
 
@@ -16,6 +21,26 @@ async def test_a_worker_that_has_joined_is_live_and_ready(calls: Installation) -
     (worker,) = calls.workers
     assert await worker.get("/live") == (200, '{"live": true}')
     assert await worker.get("/ready") == (200, '{"ready": true, "problems": []}')
+
+
+async def test_nothing_is_taken_before_every_partition_is_subscribed_to(
+    idle: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backlog would keep the other subscriptions waiting for seconds, and the worker unready."""
+    subscribed: list[int] = []
+    take = Inbox.take
+
+    async def counted(inbox: Inbox, limit: int) -> list[Delivery]:
+        subscribed.append(inbox.partitions)
+        return await take(inbox, limit)
+
+    monkeypatch.setattr(Inbox, "take", counted)
+    service = Service(idle.settings)
+    running = asyncio.create_task(service.run())
+    await idle.ask("123XYZ", "hold")
+    service.stop()
+    await running
+    assert subscribed[0] == idle.settings.partitions
 
 
 async def test_a_worker_that_cannot_reach_redis_is_live_but_not_ready(
