@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,8 +12,10 @@ import pytest
 from deploy.local import Services, redis_server
 from schemas.contract import EventName
 from schemas.events import Event, Request
+from tests.unit.builders import CALL_ID, command
 from worker.core.call import Call, State
 from worker.errors import ConfigurationError, CorruptCall, PartitionMismatch, StoreUnavailable
+from worker.gateways.loopback import decide_and_grant
 from worker.membership import Heartbeat, claim_partition_count
 from worker.store import CallStore, Change, Record, RedisClient, StoredCall, close, connect
 from worker.store.codec import decode_record, encode_record
@@ -107,6 +111,30 @@ async def test_a_batch_commits_the_calls_it_can_and_names_those_it_cannot(store:
     assert await store.commit([Change(CONNECTED, 0)]) == [True]
     other = Call("2", state=State.CONNECTED)
     assert await store.commit([Change(CONNECTED, 0), Change(other, 0)]) == [False, True]
+
+
+@pytest.mark.parametrize("longest", ["256", "64"], ids=["as shipped", "as Redis has it"])
+async def test_a_finished_call_takes_at_most_a_kibibyte(longest: str) -> None:
+    """Eight commands, with ids as long as a UUID, and their records."""
+    said = ("call", "hold", "retrieve", "mute", "un_mute", "transfer", "dial", "disconnect")
+    with redis_server("--hash-max-listpack-value", longest) as server:
+        client = connect(server.url)
+        store = CallStore(
+            client, prefix="call_control:", ended_retention_seconds=60, idle_expiry_seconds=60
+        )
+        call = Call(CALL_ID)
+        for version, name in enumerate(said):
+            message = command(name, message_id=str(uuid.uuid4()))
+            decision = decide_and_grant(call, message)
+            call = decision.call
+            record = Record(time.time_ns() // 1_000_000, name, call, decision.events)
+            records = {message.request.id: encode_record(record, message.request)}
+            assert await store.commit([Change(call, version, records)]) == [True]
+        assert call.state is State.ENDED
+        used = await client.memory_usage(store.key(CALL_ID), samples=0)
+        assert used is not None
+        assert used <= 1024
+        await close(client)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ LISTPACK_VALUE: Final = int(
 
 WORDS = st.text(min_size=1, max_size=20)
 MAYBE = st.none() | WORDS
+#: Telephone numbers too, and what only looks like one.
+ADDRESSES = MAYBE | st.from_regex(r"tel:\+[0-9]{1,17}", fullmatch=True)
 REQUESTS = st.builds(
     Request,
     id=WORDS,
@@ -66,8 +68,8 @@ CALLS = st.builds(
     held=st.booleans(),
     muted=st.booleans(),
     incoming=st.booleans(),
-    origin=MAYBE,
-    destination=MAYBE,
+    origin=ADDRESSES,
+    destination=ADDRESSES,
     sequence=st.integers(0, 10**9),
     pending=st.none() | PENDING,
 )
@@ -308,7 +310,14 @@ def test_a_foreign_waiting_command_is_a_corrupt_call(path: list[str], value: Any
         b'[1, "hold", ["connected", null, null], [1, "call_held", 200, "text"]]',
         b'[1, "hold", ["connected", null, null], [1, "call_held", 200, ["list"]]]',
         b'[1, "hold", ["connected", null, null], [1, "call_held", 200, {"answers": 5}]]',
-        b'[1, "hold", ["connected", null, null], [1, "call_held", 200, {"answers": {"id": "m"}}]]',
+        b'[1, "hold", ["connected", null, null], [1, "call_held", 200, {"answers": {"x": 1}}]]',
+        b'[1, "hold", 1, null]',
+        b'[1, "park", 1, null, null]',
+        b"[1, [], 1, null, null]",
+        b'[1, "hold", null, null, null]',
+        b'[1, "hold", "first", null, null]',
+        b'[1, "hold", 1, null, null, "parked"]',
+        b'[1, "hold", 1, null, null, 5]',
     ],
 )
 def test_a_foreign_record_is_a_corrupt_call(value: bytes) -> None:
