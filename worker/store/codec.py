@@ -20,6 +20,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import compress
 from typing import Any, Final
 
 from pydantic_core import from_json, to_json
@@ -101,16 +102,28 @@ def stored_records(fields: Mapping[bytes, bytes]) -> dict[str, bytes]:
     }
 
 
-def encode_call(call: Call, version: int) -> dict[str, str | bytes | int]:
-    """Return a call's fields, as they stand at a version."""
-    return {
-        "version": version,
-        "state": _encode_state(call),
-        "sequence": call.sequence,
-        "origin": call.origin or "",
-        "destination": call.destination or "",
-        "pending": to_json(_encode_pending(call.pending)) if call.pending else "",
-    }
+def encode_call(call: Call, version: int, before: Call | None = None) -> dict[str, str]:
+    """Return a call's fields, as they stand at a version.
+
+    Args:
+        call: The call.
+        version: The version.
+        before: The call at the version before, the fields of which are left out where they would
+            be the same; None for all fields.
+    """
+    fields = {"version": str(version)}
+    if before is None or _encode_state(call) != _encode_state(before):
+        fields["state"] = _encode_state(call)
+    if before is None or call.sequence != before.sequence:
+        fields["sequence"] = str(call.sequence)
+    if before is None or call.origin != before.origin:
+        fields["origin"] = call.origin or ""
+    if before is None or call.destination != before.destination:
+        fields["destination"] = call.destination or ""
+    if before is None or call.pending != before.pending:
+        pending = call.pending
+        fields["pending"] = to_json(_encode_pending(pending)).decode() if pending else ""
+    return fields
 
 
 def decode_call(request_id: str, values: Sequence[bytes | None]) -> tuple[Call, int]:
@@ -136,7 +149,12 @@ def decode_call(request_id: str, values: Sequence[bytes | None]) -> tuple[Call, 
 
 
 def _encode_state(call: Call) -> str:
-    return " ".join((call.state, *call.flags))
+    return _in_words(call.state, call.held, call.muted, call.incoming)
+
+
+@lru_cache(maxsize=256)
+def _in_words(state: State, *up: bool) -> str:
+    return " ".join((state, *compress(FLAGS, up)))
 
 
 @lru_cache(maxsize=256)
