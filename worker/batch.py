@@ -165,7 +165,9 @@ class _Folding:
     def change(self, *, anew: bool) -> Change | None:
         if not self._new and not (anew and self._stored.records):
             return None
-        return Change(self._call, self._stored.version, self._new)
+        stored = self._stored
+        before = None if stored.is_absent else stored.call
+        return Change(self._call, stored.version, self._new, before)
 
     def _decided(self, item: Item) -> Outcome:
         message = item.message

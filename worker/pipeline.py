@@ -218,13 +218,6 @@ class Pipeline:
     async def _patiently(self, name: str, step: Callable[[], Awaitable[_T]]) -> _T:
         """Hold the batch and try again while Redis is away; every step may be repeated."""
         seconds = self.observer.metrics.redis.labels(name)
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(StoreUnavailable),
-            wait=wait_random_exponential(multiplier=0.1, max=1.0),
-            stop=stop_after_delay(self.hold_seconds),
-            before_sleep=_log_hold,
-            reraise=True,
-        )
 
         async def attempt() -> _T:
             try:
@@ -234,7 +227,18 @@ class Pipeline:
                 await self.store.reconnect()
                 raise
 
-        return await retrying(attempt)
+        try:
+            return await attempt()
+        except StoreUnavailable:
+            # Not before: it takes longer than what else a step takes that goes well.
+            retrying = AsyncRetrying(
+                retry=retry_if_exception_type(StoreUnavailable),
+                wait=wait_random_exponential(multiplier=0.1, max=1.0),
+                stop=stop_after_delay(self.hold_seconds),
+                before_sleep=_log_hold,
+                reraise=True,
+            )
+            return await retrying(attempt)
 
 
 def _log_hold(state: RetryCallState) -> None:

@@ -1,7 +1,10 @@
 """Calls in a real Redis: compare-and-set, records, retention."""
 
 import asyncio
+import json
 import secrets
+import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,8 +13,10 @@ import pytest
 from deploy.local import Services, redis_server
 from schemas.contract import EventName
 from schemas.events import Event, Request
+from tests.unit.builders import CALL_ID, command
 from worker.core.call import Call, State
 from worker.errors import ConfigurationError, CorruptCall, PartitionMismatch, StoreUnavailable
+from worker.gateways.loopback import decide_and_grant
 from worker.membership import Heartbeat, claim_partition_count
 from worker.store import CallStore, Change, Record, RedisClient, StoredCall, close, connect
 from worker.store.codec import decode_record, encode_record
@@ -69,7 +74,8 @@ async def loaded(store: CallStore, request_id: str, *ids: str) -> StoredCall:
 
 async def check_that_calls_are_kept(store: CallStore) -> None:
     """Commit, load, and lose a race: what every kind of Redis has to be able to do."""
-    calls = [Call(f"call-{n}", state=State.CONNECTED, sequence=1) for n in range(50)]
+    # More than one script takes.
+    calls = [Call(f"call-{n}", state=State.CONNECTED, sequence=1) for n in range(150)]
     assert await store.commit([Change(call, 0) for call in calls]) == [True] * len(calls)
     stored = await store.load({call.request_id: ["x"] for call in calls})
     for call in calls:
@@ -92,6 +98,15 @@ async def test_a_committed_call_loads_with_the_records_that_are_asked_for(store:
     assert decode_record(stored.records["command-1"], "1", REQUEST) == RECORD
 
 
+async def test_any_text_is_kept_as_it_is(store: CallStore) -> None:
+    """On its way it is quoted, for JSON and for Lua."""
+    text = "\x00\x1f\x7f\"'\\/{}[]\u2028é\U0001f600%s\r\n"
+    call = Call(text, state=State.CONNECTED, origin=text, destination=text, sequence=1)
+    records = {text: json.dumps(text, ensure_ascii=False).encode()}
+    assert await store.commit([Change(call, 0, records)]) == [True]
+    assert await loaded(store, text, text) == StoredCall(call, 1, records)
+
+
 async def test_of_two_commits_against_one_version_the_second_changes_nothing(
     store: CallStore,
 ) -> None:
@@ -107,6 +122,30 @@ async def test_a_batch_commits_the_calls_it_can_and_names_those_it_cannot(store:
     assert await store.commit([Change(CONNECTED, 0)]) == [True]
     other = Call("2", state=State.CONNECTED)
     assert await store.commit([Change(CONNECTED, 0), Change(other, 0)]) == [False, True]
+
+
+@pytest.mark.parametrize("longest", ["256", "64"], ids=["as shipped", "as Redis has it"])
+async def test_a_finished_call_takes_at_most_a_kibibyte(longest: str) -> None:
+    """Eight commands, with ids as long as a UUID, and their records."""
+    said = ("call", "hold", "retrieve", "mute", "un_mute", "transfer", "dial", "disconnect")
+    with redis_server("--hash-max-listpack-value", longest) as server:
+        client = connect(server.url)
+        store = CallStore(
+            client, prefix="call_control:", ended_retention_seconds=60, idle_expiry_seconds=60
+        )
+        call = Call(CALL_ID)
+        for version, name in enumerate(said):
+            message = command(name, message_id=str(uuid.uuid4()))
+            decision = decide_and_grant(call, message)
+            call = decision.call
+            record = Record(time.time_ns() // 1_000_000, name, call, decision.events)
+            records = {message.request.id: encode_record(record, message.request)}
+            assert await store.commit([Change(call, version, records)]) == [True]
+        assert call.state is State.ENDED
+        used = await client.memory_usage(store.key(CALL_ID), samples=0)
+        assert used is not None
+        assert used <= 1024
+        await close(client)
 
 
 @pytest.mark.parametrize(
@@ -126,16 +165,29 @@ async def test_an_ended_call_is_kept_for_its_retention_and_a_live_one_until_it_i
     assert seconds - 5 < await redis.ttl(store.key("1")) <= seconds
 
 
+@pytest.mark.parametrize("ids", [[], None], ids=["some records", "all"])
 async def test_a_key_that_holds_something_else_is_one_call_s_trouble(
-    redis: RedisClient, store: CallStore
+    redis: RedisClient, store: CallStore, ids: list[str] | None
 ) -> None:
     """The other calls of the batch load as ever."""
     await redis.set(store.key("strange"), "not a hash")
     await redis.hset(store.key("odd"), mapping={"version": "1", "state": "flying"})
-    stored = await store.load({"strange": [], "fine": [], "odd": []})
+    stored = await store.load({"strange": ids, "fine": ids, "odd": ids})
     assert isinstance(stored["strange"], CorruptCall)
     assert isinstance(stored["odd"], CorruptCall)
     assert stored["fine"] == StoredCall(Call("fine"), 0, {})
+
+
+async def test_what_cannot_be_committed_keeps_nothing_else_from_being_committed(
+    redis: RedisClient, store: CallStore
+) -> None:
+    """Somebody has put something else there since it was loaded: it will be loaded again."""
+    await redis.set(store.key("strange"), "not a hash")
+    fine = [Call(name, state=State.CONNECTED, sequence=1) for name in ("first", "last")]
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+        await store.commit([Change(call, 0) for call in (fine[0], Call("strange"), fine[1])])
+    for call in fine:
+        assert await loaded(store, call.request_id) == StoredCall(call, 1, {})
 
 
 async def test_a_server_that_cannot_be_reached_is_unavailable_and_is_not_tried_again_inside() -> (

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Final
 
+from pydantic_core import to_json
+from redis.asyncio import RedisCluster
 from redis.exceptions import ResponseError
 
 from worker.core.call import Call, State
@@ -26,7 +28,12 @@ from worker.store.epoch import Guard
 from worker.store.errors import translated_errors
 from worker.store.servers import RedisClient, reconnect
 
+_LOAD: Final = files("worker.store").joinpath("load.lua").read_text()
 _COMMIT: Final = files("worker.store").joinpath("commit.lua").read_text()
+
+#: Calls that one script loads or commits, at most: it takes Redis a millisecond or less, in which
+#: nobody else is served.
+_MOST_AT_ONCE: Final = 64
 
 #: The error prefix of a key that holds another type than a hash (Redis documentation, "Errors").
 WRONG_TYPE: Final = "WRONGTYPE"
@@ -60,11 +67,19 @@ class StoredCall:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A call to commit, and the records of the messages that changed it, by message id."""
+    """A call to commit.
+
+    Attributes:
+        call: The call.
+        version: The version to commit against.
+        records: The records of the messages that changed it, by message id.
+        before: The call as it was loaded, of which only what has changed is written; None for all.
+    """
 
     call: Call
     version: int
     records: Mapping[str, bytes] = field(default_factory=dict)
+    before: Call | None = None
 
 
 class CallStore:
@@ -150,12 +165,12 @@ class CallStore:
             request_id: None if ids is None else list(ids) for request_id, ids in wanted.items()
         }
         with translated_errors():
-            pipeline = self._redis.pipeline(transaction=False)
-            for request_id, ids in asked.items():
-                if ids is None:
-                    pipeline.hgetall(self.key(request_id))
-                else:
-                    pipeline.hmget(self.key(request_id), [*CALL_FIELDS, *map(record_field, ids)])
+            pipeline: Any = self._redis.pipeline(transaction=False)
+            fields = {
+                self.key(request_id): ids is not None and [*CALL_FIELDS, *map(record_field, ids)]
+                for request_id, ids in asked.items()
+            }
+            self._append(pipeline, _LOAD, list(fields.items()))
             if guard is not None:
                 # Last: a Redis that is the one it was now, was it when the calls were loaded. And
                 # not GET, which a replica would answer.
@@ -165,7 +180,7 @@ class CallStore:
             guard.check(self._redis, _unless_error(answers.pop()))
         stored = {
             request_id: _stored(request_id, ids, answer)
-            for (request_id, ids), answer in zip(asked.items(), answers, strict=True)
+            for (request_id, ids), answer in zip(asked.items(), _each(answers), strict=True)
         }
         if guard is not None:
             await self._compare(guard, stored)
@@ -207,16 +222,15 @@ class CallStore:
         """
         with translated_errors():
             pipeline: Any = self._redis.pipeline(transaction=False)
-            keys = [self.key(change.call.request_id) for change in changes]
-            for key, change in zip(keys, changes, strict=True):
-                # EVAL and not EVALSHA: inside a pipeline an empty script cache could not be
-                # answered, and a cluster's pipeline refuses EVALSHA.
-                pipeline.eval(_COMMIT, 1, key, *self._arguments(change))
-            await self.barrier.append(self._redis, pipeline, keys)
+            writes = [
+                (self.key(change.call.request_id), self._written(change)) for change in changes
+            ]
+            scripts = self._append(pipeline, _COMMIT, writes)
+            await self.barrier.append(self._redis, pipeline, [key for key, _ in writes])
             options = self.barrier.options(self._redis)
             answers = await pipeline.execute(raise_on_error=False, **options)
-        done = [_unless_error(answer) == 1 for answer in answers[: len(changes)]]
-        self.barrier.check(answers[len(changes) :])
+        done = [_unless_error(answer) == 1 for answer in _each(answers[:scripts])]
+        self.barrier.check(answers[scripts:])
         if self._guard is not None:
             for change, committed in zip(changes, done, strict=True):
                 if committed:
@@ -271,15 +285,36 @@ class CallStore:
             left = int(await client.pttl(self.key(request_id)))
         return left if left >= 0 else None
 
-    def _arguments(self, change: Change) -> Iterator[str | bytes | int]:
-        yield change.version
-        yield self.kept_ms(change.call)
-        for name, value in encode_call(change.call, change.version + 1).items():
-            yield name
-            yield value
-        for message_id, value in change.records.items():
-            yield record_field(message_id)
-            yield value
+    def _append(
+        self, pipeline: Any, script: str, calls: Sequence[tuple[str, Sequence[str | bytes] | bool]]
+    ) -> int:
+        """Put a script for many calls on a pipeline; return how often it stands there.
+
+        One argument says all of it: redis-py takes its time over each. EVAL and not EVALSHA: inside
+        a pipeline an empty script cache could not be answered, and a cluster's pipeline refuses
+        EVALSHA. In a cluster each call has a script for itself: their slots differ.
+        """
+        most = 1 if isinstance(self._redis, RedisCluster) else _MOST_AT_ONCE
+        firsts = range(0, len(calls), most)
+        for first in firsts:
+            keys, arguments = zip(*calls[first : first + most], strict=True)
+            pipeline.eval(script, len(keys), *keys, to_json(arguments))
+        return len(firsts)
+
+    def _written(self, change: Change) -> list[str | bytes]:
+        fields = encode_call(change.call, change.version + 1, change.before)
+        written = [str(change.version), str(self.kept_ms(change.call))]
+        return [
+            *written,
+            *(part for field in fields.items() for part in field),
+            *(part for id_, value in change.records.items() for part in (record_field(id_), value)),
+        ]
+
+
+def _each(answers: Iterable[Any]) -> Iterator[Any]:
+    """Go through what scripts for many calls have answered, call by call."""
+    for answer in answers:
+        yield from _unless_error(answer)
 
 
 def _stored(request_id: str, ids: Sequence[str] | None, answer: Any) -> StoredCall | CorruptCall:
@@ -287,8 +322,9 @@ def _stored(request_id: str, ids: Sequence[str] | None, answer: Any) -> StoredCa
         return CorruptCall(f"the key of call {request_id} holds something else")
     found = _unless_error(answer)
     if ids is None:
-        values = [found.get(name.encode()) for name in CALL_FIELDS]
-        records = stored_records(found)
+        fields = dict(zip(found[::2], found[1::2], strict=True))
+        values = [fields.get(name.encode()) for name in CALL_FIELDS]
+        records = stored_records(fields)
     else:
         values = found[: len(CALL_FIELDS)]
         records = {

@@ -3,10 +3,24 @@
 Fields and values are short, so that the hash of an ordinary call stays a listpack
 (``hash-max-listpack-value``), and they are text, so that ``redis-cli`` shows a call to a person.
 What the contract's table implies is not stored. Digits are in no field.
+
+A record is an array. Of a command that did what it is for, it says when that was, which command
+and which sequence its event has; then the call's addresses after it, telephone numbers as numbers,
+and the flags that are up besides those that such a command leaves up as a rule::
+
+    [1760000000000,"hold",2,18164388687,18165057120]
+    [1760000000000,"mute",3,18164388687,18165057120,"held"]
+
+Of any other message, the whole of the call and a row for each event take the sequence's place::
+
+    [1760000000000,"hold",["absent",null,null],[1,"call_control_failed",481]]
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import compress
 from typing import Any, Final
 
 from pydantic_core import from_json, to_json
@@ -14,6 +28,7 @@ from pydantic_core import from_json, to_json
 from schemas.contract import CommandName, EventName, reason_phrase
 from schemas.events import Envelope, Event, Request, stable_id
 from worker.core.call import FLAGS, Call, Pending, State
+from worker.core.table import EFFECTS, TABLE
 from worker.errors import CorruptCall
 
 #: The fields of a call, in the order in which they are loaded.
@@ -29,6 +44,24 @@ _LONGEST_ID: Final = 128
 _UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
 _ENDINGS: Final = frozenset({EventName.CALL_TERMINATED, EventName.CALL_REJECTED})
+
+#: The event of each command that does what it is for, as a rule.
+_GRANTED: Final[dict[str, EventName]] = {
+    command: [cell.event for cell in row.values() if cell.event][-1]
+    for command, row in TABLE.items()
+}
+
+#: The state in which each of these events leaves a call, as a rule, and the flags that are up then.
+_USUAL: Final[dict[EventName, tuple[str, ...]]] = {
+    event: (effects.get("state", State.CONNECTED), *(flag for flag in FLAGS if effects.get(flag)))
+    for event, effects in EFFECTS.items()
+}
+
+#: The status of a command that did what it is for.
+_OK: Final = 200
+
+#: A global number without separators and parameters (RFC 3966), no longer than E.164 lets it be.
+_TELEPHONE: Final = re.compile(r"tel:\+([1-9][0-9]{0,14})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +102,28 @@ def stored_records(fields: Mapping[bytes, bytes]) -> dict[str, bytes]:
     }
 
 
-def encode_call(call: Call, version: int) -> dict[str, str | bytes | int]:
-    """Return a call's fields, as they stand at a version."""
-    return {
-        "version": version,
-        "state": _encode_state(call),
-        "sequence": call.sequence,
-        "origin": call.origin or "",
-        "destination": call.destination or "",
-        "pending": to_json(asdict(call.pending)) if call.pending else "",
-    }
+def encode_call(call: Call, version: int, before: Call | None = None) -> dict[str, str]:
+    """Return a call's fields, as they stand at a version.
+
+    Args:
+        call: The call.
+        version: The version.
+        before: The call at the version before, the fields of which are left out where they would
+            be the same; None for all fields.
+    """
+    fields = {"version": str(version)}
+    if before is None or _encode_state(call) != _encode_state(before):
+        fields["state"] = _encode_state(call)
+    if before is None or call.sequence != before.sequence:
+        fields["sequence"] = str(call.sequence)
+    if before is None or call.origin != before.origin:
+        fields["origin"] = call.origin or ""
+    if before is None or call.destination != before.destination:
+        fields["destination"] = call.destination or ""
+    if before is None or call.pending != before.pending:
+        pending = call.pending
+        fields["pending"] = to_json(_encode_pending(pending)).decode() if pending else ""
+    return fields
 
 
 def decode_call(request_id: str, values: Sequence[bytes | None]) -> tuple[Call, int]:
@@ -93,25 +138,51 @@ def decode_call(request_id: str, values: Sequence[bytes | None]) -> tuple[Call, 
     try:
         return Call(
             request_id,
-            sequence=int(sequence or 0),
+            *_decode_state((state or b"").decode()),
             origin=origin.decode() if origin else None,
             destination=destination.decode() if destination else None,
+            sequence=int(sequence or 0),
             pending=_decode_pending(from_json(pending)) if pending else None,
-            **_decode_state((state or b"").decode()),
         ), int(version)
     except _UNREADABLE as error:
         raise CorruptCall(f"call {request_id} cannot be read: {error}") from None
 
 
 def _encode_state(call: Call) -> str:
-    return " ".join((call.state, *call.flags))
+    return _in_words(call.state, call.held, call.muted, call.incoming)
 
 
-def _decode_state(words: str) -> dict[str, Any]:
+@lru_cache(maxsize=256)
+def _in_words(state: State, *up: bool) -> str:
+    return " ".join((state, *compress(FLAGS, up)))
+
+
+@lru_cache(maxsize=256)
+def _decode_state(words: str) -> tuple[State, bool, bool, bool]:
     life, *flags = words.split(" ")
     if not set(flags).issubset(FLAGS):
         raise ValueError(f"a flag is none of {', '.join(FLAGS)}")
-    return {"state": State(life), **dict.fromkeys(flags, True)}
+    held, muted, incoming = (flag in flags for flag in FLAGS)
+    return State(life), held, muted, incoming
+
+
+def _encode_address(address: str | None) -> str | int | None:
+    number = _TELEPHONE.fullmatch(address) if address else None
+    return int(number[1]) if number else address
+
+
+def _decode_address(value: str | int | None) -> str | None:
+    return f"tel:+{value}" if isinstance(value, int) else value
+
+
+def _encode_pending(pending: Pending) -> dict[str, object]:
+    return {
+        "request": _encode_request(pending.request),
+        "command": pending.command,
+        "event": pending.event,
+        "endpoint": pending.endpoint,
+        "began": pending.began,
+    }
 
 
 def _decode_pending(fields: Mapping[str, Any]) -> Pending:
@@ -124,18 +195,40 @@ def _decode_pending(fields: Mapping[str, Any]) -> Pending:
     )
 
 
+def _encode_request(request: Request) -> dict[str, str]:
+    fields = {name: getattr(request, name) for name in Request.__slots__}
+    if request.envelope is Envelope.BARE:
+        del fields["envelope"]
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def _decode_request(fields: Mapping[str, Any]) -> Request:
-    return Request(**{**fields, "envelope": Envelope(fields["envelope"])})
+    return Request(**{**fields, "envelope": Envelope(fields.get("envelope", Envelope.BARE))})
 
 
 def encode_record(record: Record, request: Request) -> bytes:
     """Return the value of a record of the message that ``request`` describes."""
     call = record.call
-    state: list[object] = [_encode_state(call), call.origin, call.destination]
-    if call.pending is not None:
-        state.append(asdict(call.pending))
-    rows = (_row(event, call.state, request) for event in record.events)
-    return to_json([record.at, record.message, state, *rows])
+    addresses = _encode_address(call.origin), _encode_address(call.destination)
+    rows = [_row(event, call.state, request) for event in record.events]
+    name = _GRANTED.get(record.message)
+    if name and call.pending is None and len(rows) == 1 and rows[0][1:] == [name, _OK]:
+        words, usual = (call.state, *call.flags), _USUAL[name]
+        besides = [word for word in words if word not in usual]
+        if len(usual) + len(besides) == len(words):
+            return to_json((record.at, record.message, rows[0][0], *addresses, *besides))
+    waiting = () if call.pending is None else (_encode_pending(call.pending),)
+    state = (_encode_state(call), *addresses, *waiting)
+    return to_json((record.at, record.message, state, *rows))
+
+
+def _in_full(
+    message: str, sequence: object, origin: object, destination: object, *besides: str
+) -> tuple[list[object], list[object]]:
+    """Return the call and the row that the record of a command has which did what it is for."""
+    name = _GRANTED[message]
+    words = " ".join((*_USUAL[name], *besides))
+    return [words, origin, destination], [sequence, name, _OK]
 
 
 def _row(event: Event, call_state: str, request: Request) -> list[object]:
@@ -148,8 +241,8 @@ def _row(event: Event, call_state: str, request: Request) -> list[object]:
         more["terminal"] = event.terminal
     if event.answers is None:
         more["answers"] = None
-    elif event.answers != request:
-        more["answers"] = asdict(event.answers)
+    elif event.answers is not request and event.answers != request:
+        more["answers"] = _encode_request(event.answers)
     if event.origin is not None:
         more |= {"origin": event.origin, "destination": event.destination}
     row = [event.sequence, event.name, event.status]
@@ -168,6 +261,8 @@ def decode_record(value: bytes, request_id: str, request: Request) -> Record:
     """
     try:
         at, message, state, *rows = from_json(value)
+        if not isinstance(state, list):
+            state, *rows = _in_full(message, state, *rows)
         call = _decode_state_after(request_id, *state)
         events = tuple(_event(row, i, call, request) for i, row in enumerate(rows))
         if events:
@@ -180,16 +275,16 @@ def decode_record(value: bytes, request_id: str, request: Request) -> Record:
 def _decode_state_after(
     request_id: str,
     words: str,
-    origin: str | None,
-    destination: str | None,
+    origin: str | int | None,
+    destination: str | int | None,
     pending: Mapping[str, Any] | None = None,
 ) -> Call:
     return Call(
         request_id,
-        origin=origin,
-        destination=destination,
+        *_decode_state(words),
+        origin=_decode_address(origin),
+        destination=_decode_address(destination),
         pending=_decode_pending(pending) if pending else None,
-        **_decode_state(words),
     )
 
 

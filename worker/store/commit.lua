@@ -1,9 +1,24 @@
--- Commit one call: compare-and-set on its version, then state and records together.
--- KEYS[1] the call; ARGV[1] the version it was loaded at, ARGV[2] its time to live in
--- milliseconds, ARGV[3..] fields and values. Returns 1, or 0 when the call has moved on.
-if (redis.call('HGET', KEYS[1], 'version') or '0') ~= ARGV[1] then
-  return 0
+-- Commit calls, each by itself: compare-and-set on its version, then state and records together.
+-- KEYS the calls; ARGV[1] a JSON array with an array for each: the version it was loaded at, its time
+-- to live in milliseconds, then fields and values. Returns for each 1, 0 when it has moved on, or its
+-- error.
+local function commit(key, change)
+  local version = redis.pcall('HGET', key, 'version')
+  if type(version) == 'table' then
+    return version
+  end
+  if (version or '0') ~= change[1] then
+    return 0
+  end
+  local written = redis.pcall('HSET', key, unpack(change, 3))
+  if type(written) == 'table' then
+    return written
+  end
+  return redis.pcall('PEXPIRE', key, change[2])
 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 3))
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return 1
+
+local done = {}
+for i, change in ipairs(cjson.decode(ARGV[1])) do
+  done[i] = commit(KEYS[i], change)
+end
+return done
