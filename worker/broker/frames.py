@@ -19,8 +19,9 @@ What is relied on:
 
 import asyncio
 import time
+from collections.abc import Callable
 from struct import Struct
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeAlias
 
 from aiormq import Channel
 from aiormq.connection import TransportFactory
@@ -48,18 +49,17 @@ _HEARTBEAT_SECONDS: Final = 1.0
 _CLOSING: Final = frozenset({b"\x00\x14\x00\x28", b"\x00\x14\x00\x29"})
 
 
-class Taker(Protocol):
-    """Whoever a channel's frames are for."""
-
-    def take(self, kind: int, payload: bytes) -> bool:
-        """Take a frame, or leave it to aiormq. What it raises ends the connection."""
+#: Given a frame's kind and payload, takes it, or says False and leaves it to aiormq. What it raises
+#: ends the connection.
+Take: TypeAlias = Callable[[int, bytes], bool]
 
 
 class Frames(TransportFactory):
     """What one connection reads and writes beside aiormq."""
 
     def __init__(self) -> None:
-        self._takers: dict[int, Taker] = {}
+        self._takers: dict[int, Take] = {}
+        self._channels: dict[int, Channel] = {}
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(
@@ -85,18 +85,19 @@ class Frames(TransportFactory):
         self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         return reader, self._writer
 
-    def hand(self, channel: Channel, taker: Taker) -> None:
+    def hand(self, channel: Channel, take: Take) -> None:
         """Hand a channel's frames over from now on, until it is closed."""
-        self._takers[channel.number] = taker
-        channel.closing.add_done_callback(lambda _: self._forget(channel.number, taker))
+        self._takers[channel.number] = take
+        self._channels[channel.number] = channel
+        channel.closing.add_done_callback(lambda _: self._forget(channel))
 
-    def _forget(self, number: int, taker: Taker) -> None:
-        if self.is_open(number, taker):
-            del self._takers[number]
+    def _forget(self, channel: Channel) -> None:
+        if self.is_open(channel):
+            del self._takers[channel.number]
 
-    def is_open(self, number: int, taker: Taker) -> bool:
+    def is_open(self, channel: Channel) -> bool:
         """Tell whether a channel's frames are handed over still; else, write nothing on it."""
-        return self._takers.get(number) is taker
+        return channel.number in self._takers and self._channels[channel.number] is channel
 
     def write(self, data: bytes) -> None:
         """Write whole frames.
@@ -128,7 +129,7 @@ class FrameReader(asyncio.StreamReader):
         takers: Whom the frames of a channel are for, by its number.
     """
 
-    def __init__(self, takers: dict[int, Taker]) -> None:
+    def __init__(self, takers: dict[int, Take]) -> None:
         super().__init__()
         self._takers = takers
         self._is_amqp = True
@@ -168,8 +169,8 @@ class FrameReader(asyncio.StreamReader):
                 self._begun = [data[start:]]
                 self._missing = last + 1 - end
                 break
-            taker = self._takers.get(number)
-            if taker is None or not taker.take(kind, data[payload:last]):
+            take = self._takers.get(number)
+            if take is None or not take(kind, data[payload:last]):
                 left.append(data[start : last + 1])
                 if kind == METHOD and data[payload : payload + 4] in _CLOSING:
                     self._takers.pop(number, None)

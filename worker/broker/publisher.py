@@ -78,7 +78,7 @@ class Publisher:
 
     def __init__(self, connection: Connection, channel: Channel) -> None:
         self._frames = connection.frames
-        self._channel = channel.number
+        self._channel = channel
         frame_bytes = channel.connection.connection_tune.frame_max or _MOST_FRAME_BYTES
         self._payload_bytes = frame_bytes - _FRAME_OVERHEAD
         self._written = 0
@@ -86,13 +86,13 @@ class Publisher:
         self._before = 0
         self._confirmed = 0
         self._returned = Contents(RETURN, 0, self._on_return)
-        self._frames.hand(channel, self)
+        self._frames.hand(channel, self._take)
         channel.closing.add_done_callback(self._on_close)
 
     @property
     def is_open(self) -> bool:
         """Whether it can publish."""
-        return self._frames.is_open(self._channel, self)
+        return self._frames.is_open(self._channel)
 
     async def publish(self, batch: Batch, *, mandatory: bool) -> None:
         """Publish a batch, and return when RabbitMQ has confirmed or refused all of it.
@@ -115,7 +115,7 @@ class Publisher:
         size = 0
         for message in messages:
             frames = published(
-                self._channel,
+                self._channel.number,
                 message.exchange,
                 message.routing_key,
                 message.properties.marshal(),
@@ -137,8 +137,7 @@ class Publisher:
         self._frames.write(b"".join(piece))
         self._written += len(piece)
 
-    def take(self, kind: int, payload: bytes) -> bool:
-        """Take a confirm or a return."""
+    def _take(self, kind: int, payload: bytes) -> bool:
         if kind == METHOD and payload.startswith((ACK, NACK)):
             number, multiple = int.from_bytes(payload[4:12], "big"), payload[12] & 1
             self._on_confirm(number, all_up_to=bool(multiple), taken=payload.startswith(ACK))
