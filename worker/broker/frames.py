@@ -53,13 +53,14 @@ _CLOSING: Final = frozenset({b"\x00\x14\x00\x28", b"\x00\x14\x00\x29"})
 #: ends the connection.
 Take: TypeAlias = Callable[[int, bytes], bool]
 
+_NOBODY: Final = (None, lambda *_: False)
+
 
 class Frames(TransportFactory):
     """What one connection reads and writes beside aiormq."""
 
     def __init__(self) -> None:
-        self._takers: dict[int, Take] = {}
-        self._channels: dict[int, Channel] = {}
+        self._handed: dict[int, tuple[Channel, Take]] = {}
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(
@@ -74,7 +75,7 @@ class Frames(TransportFactory):
         context = await tls.get_context() if url.scheme == "amqps" else None
         loop = asyncio.get_running_loop()
         host, port = str(url.host), int(url.port or 0)
-        reader = FrameReader(self._takers)
+        reader = FrameReader(self._handed)
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
             transport, _ = await loop.create_connection(
@@ -87,17 +88,16 @@ class Frames(TransportFactory):
 
     def hand(self, channel: Channel, take: Take) -> None:
         """Hand a channel's frames over from now on, until it is closed."""
-        self._takers[channel.number] = take
-        self._channels[channel.number] = channel
+        self._handed[channel.number] = channel, take
         channel.closing.add_done_callback(lambda _: self._forget(channel))
 
     def _forget(self, channel: Channel) -> None:
         if self.is_open(channel):
-            del self._takers[channel.number]
+            del self._handed[channel.number]
 
     def is_open(self, channel: Channel) -> bool:
         """Tell whether a channel's frames are handed over still; else, write nothing on it."""
-        return channel.number in self._takers and self._channels[channel.number] is channel
+        return self._handed.get(channel.number, _NOBODY)[0] is channel
 
     def write(self, data: bytes) -> None:
         """Write whole frames.
@@ -126,12 +126,13 @@ class FrameReader(asyncio.StreamReader):
     say of servers that do not speak AMQP.
 
     Args:
-        takers: Whom the frames of a channel are for, by its number.
+        handed: The channels whose frames are handed over, and to whom, by their numbers. Of one
+            that is closed nothing more is.
     """
 
-    def __init__(self, takers: dict[int, Take]) -> None:
+    def __init__(self, handed: dict[int, tuple[Channel, Take]]) -> None:
         super().__init__()
-        self._takers = takers
+        self._handed = handed
         self._is_amqp = True
         self._begun: list[bytes] = []
         self._missing = 0
@@ -169,14 +170,14 @@ class FrameReader(asyncio.StreamReader):
                 self._begun = [data[start:]]
                 self._missing = last + 1 - end
                 break
-            take = self._takers.get(number)
-            if take is None or not take(kind, data[payload:last]):
+            _, take = self._handed.get(number, _NOBODY)
+            if not take(kind, data[payload:last]):
                 left.append(data[start : last + 1])
                 if kind == METHOD and data[payload : payload + 4] in _CLOSING:
-                    self._takers.pop(number, None)
+                    self._handed.pop(number, None)
             start = last + 1
         now = time.monotonic()
-        if not left and self._takers and now - self._fed_at > _HEARTBEAT_SECONDS:
+        if not left and self._handed and now - self._fed_at > _HEARTBEAT_SECONDS:
             left.append(_HEARTBEAT_FRAME)
         if left:
             self._fed_at = now
