@@ -9,7 +9,6 @@ from collections import Counter
 from dataclasses import replace
 from typing import Final, cast
 
-from aiormq.abc import DeliveredMessage
 from pamqp import frame
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
@@ -18,13 +17,13 @@ from pydantic_core import from_json
 from schemas.contract import EventNames
 from schemas.reports import Report
 from schemas.wire import MAX_BODY_BYTES, Malformed
-from tests.frames import FRAME_MAX, header_frame
+from tests.frames import FRAME_MAX
 from tests.fuzz.inputs import SECRET, Input
 from worker.batch import Outcome, fold, unanswerable
 from worker.broker.connection import Channel
 from worker.broker.decoding import tolerate_undecodable_properties
 from worker.broker.outbox import Outgoing
-from worker.broker.subscription import Delivery, Subscription
+from worker.broker.subscription import KEPT_BYTES, Delivery, Subscription
 from worker.core.call import Call
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names
@@ -70,13 +69,13 @@ class Replica:
 
     def _delivered(self, body: bytes, encoded: bytes) -> Delivery:
         tolerate_undecodable_properties()
-        _, _, header = frame.unmarshal(header_frame(encoded, len(body)))
-        assert isinstance(header, ContentHeader)
         how = Basic.Deliver(
-            delivery_tag=1, exchange=self._names.commands, routing_key=ROUTING_KEY.decode()
+            consumer_tag="worker-1.07",
+            delivery_tag=1,
+            exchange=self._names.commands,
+            routing_key=ROUTING_KEY.decode(),
         )
-        message = DeliveredMessage(how, header, body, _CHANNEL)
-        return Delivery.of(message, 1, _PARTITION)
+        return Delivery.of(_PARTITION, how.marshal(), encoded, body[:KEPT_BYTES])
 
     def _outcome(self, item: Item) -> Outcome:
         if item.request_id is None:

@@ -1,6 +1,5 @@
 """What the record of a command holds, and what versions before wrote."""
 
-from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -31,7 +30,7 @@ def test_a_telephone_number_is_kept_as_a_number_if_it_comes_back_as_it_was(
 ) -> None:
     """To the character: the addresses of an event are those that its producer wrote."""
     hold = command("hold")
-    call = replace(after(command("call")), destination=address)
+    call = after(command("call"))._replace(destination=address)
     value = value_of(hold, call)
     assert value.endswith(b"," + kept + b"]")
     assert decode_record(value, CALL_ID, hold.request).call.destination == address

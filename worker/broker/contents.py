@@ -10,8 +10,8 @@ from typing import Final
 
 from worker.broker.frames import BODY, FRAME_END, HEAD, HEADER, METHOD
 
-#: Class and method of what a channel is asked, and what it is told (AMQP 0-9-1, class ``basic``).
-PUBLISH: Final = b"\x00\x3c\x00\x28"
+_PUBLISH_METHOD: Final = b"\x00\x3c\x00\x28"
+#: What the payload of a method's frame begins with: its class and its own number.
 RETURN: Final = b"\x00\x3c\x00\x32"
 DELIVER: Final = b"\x00\x3c\x00\x3c"
 ACK: Final = b"\x00\x3c\x00\x50"
@@ -22,6 +22,9 @@ _PUBLISH: Final = Struct(">BHI4sHB")
 # Head of a frame; class, what is reserved, and the size of the body.
 _HEADER: Final = Struct(">BHIHHQ")
 _BASIC: Final = 60
+# Head of a frame; class and method; the delivery tag, and whether all up to it are meant.
+_ACK: Final = Struct(">BHI4sQ?c")
+_ACK_BYTES: Final = 13
 _MANDATORY: Final = (b"\x00" + FRAME_END, b"\x01" + FRAME_END)
 
 
@@ -90,7 +93,7 @@ def published(
     """
     to, key = exchange.encode(), routing_key.encode()
     frames = [
-        _PUBLISH.pack(METHOD, channel, 9 + len(to) + len(key), PUBLISH, 0, len(to)),
+        _PUBLISH.pack(METHOD, channel, 9 + len(to) + len(key), _PUBLISH_METHOD, 0, len(to)),
         to,
         bytes((len(key),)),
         key,
@@ -103,3 +106,8 @@ def published(
         part = body[start : start + payload_bytes]
         frames += (HEAD.pack(BODY, channel, len(part)), part, FRAME_END)
     return b"".join(frames)
+
+
+def acknowledged(channel: int, tag: int) -> bytes:
+    """Return the frame that acknowledges all deliveries on a channel up to one."""
+    return _ACK.pack(METHOD, channel, _ACK_BYTES, ACK, tag, True, FRAME_END)  # noqa: FBT003 - a bit

@@ -19,8 +19,9 @@ What is relied on:
 
 import asyncio
 import time
+from collections.abc import Callable
 from struct import Struct
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeAlias
 
 from aiormq import Channel
 from aiormq.connection import TransportFactory
@@ -48,18 +49,18 @@ _HEARTBEAT_SECONDS: Final = 1.0
 _CLOSING: Final = frozenset({b"\x00\x14\x00\x28", b"\x00\x14\x00\x29"})
 
 
-class Taker(Protocol):
-    """Whoever a channel's frames are for."""
+#: Given a frame's kind and payload, takes it, or says False and leaves it to aiormq. What it raises
+#: ends the connection.
+Take: TypeAlias = Callable[[int, bytes], bool]
 
-    def take(self, kind: int, payload: bytes) -> bool:
-        """Take a frame, or leave it to aiormq. What it raises ends the connection."""
+_NOBODY: Final = (None, lambda *_: False)
 
 
 class Frames(TransportFactory):
     """What one connection reads and writes beside aiormq."""
 
     def __init__(self) -> None:
-        self._takers: dict[int, Taker] = {}
+        self._handed: dict[int, tuple[Channel, Take]] = {}
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(
@@ -74,7 +75,7 @@ class Frames(TransportFactory):
         context = await tls.get_context() if url.scheme == "amqps" else None
         loop = asyncio.get_running_loop()
         host, port = str(url.host), int(url.port or 0)
-        reader = FrameReader(self._takers)
+        reader = FrameReader(self._handed)
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
             transport, _ = await loop.create_connection(
@@ -85,18 +86,18 @@ class Frames(TransportFactory):
         self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         return reader, self._writer
 
-    def hand(self, channel: Channel, taker: Taker) -> None:
+    def hand(self, channel: Channel, take: Take) -> None:
         """Hand a channel's frames over from now on, until it is closed."""
-        self._takers[channel.number] = taker
-        channel.closing.add_done_callback(lambda _: self._forget(channel.number, taker))
+        self._handed[channel.number] = channel, take
+        channel.closing.add_done_callback(lambda _: self._forget(channel))
 
-    def _forget(self, number: int, taker: Taker) -> None:
-        if self.is_open(number, taker):
-            del self._takers[number]
+    def _forget(self, channel: Channel) -> None:
+        if self.is_open(channel):
+            del self._handed[channel.number]
 
-    def is_open(self, number: int, taker: Taker) -> bool:
+    def is_open(self, channel: Channel) -> bool:
         """Tell whether a channel's frames are handed over still; else, write nothing on it."""
-        return self._takers.get(number) is taker
+        return self._handed.get(channel.number, _NOBODY)[0] is channel
 
     def write(self, data: bytes) -> None:
         """Write whole frames.
@@ -125,12 +126,13 @@ class FrameReader(asyncio.StreamReader):
     say of servers that do not speak AMQP.
 
     Args:
-        takers: Whom the frames of a channel are for, by its number.
+        handed: The channels whose frames are handed over, and to whom, by their numbers. Of one
+            that is closed nothing more is.
     """
 
-    def __init__(self, takers: dict[int, Taker]) -> None:
+    def __init__(self, handed: dict[int, tuple[Channel, Take]]) -> None:
         super().__init__()
-        self._takers = takers
+        self._handed = handed
         self._is_amqp = True
         self._begun: list[bytes] = []
         self._missing = 0
@@ -168,14 +170,14 @@ class FrameReader(asyncio.StreamReader):
                 self._begun = [data[start:]]
                 self._missing = last + 1 - end
                 break
-            taker = self._takers.get(number)
-            if taker is None or not taker.take(kind, data[payload:last]):
+            _, take = self._handed.get(number, _NOBODY)
+            if not take(kind, data[payload:last]):
                 left.append(data[start : last + 1])
                 if kind == METHOD and data[payload : payload + 4] in _CLOSING:
-                    self._takers.pop(number, None)
+                    self._handed.pop(number, None)
             start = last + 1
         now = time.monotonic()
-        if not left and self._takers and now - self._fed_at > _HEARTBEAT_SECONDS:
+        if not left and self._handed and now - self._fed_at > _HEARTBEAT_SECONDS:
             left.append(_HEARTBEAT_FRAME)
         if left:
             self._fed_at = now

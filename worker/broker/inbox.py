@@ -10,16 +10,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
 import structlog
-from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS
-from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
 
-from worker.broker.connection import broker_errors, open_channel
-from worker.broker.subscription import Delivery, Subscription
+from worker.broker.connection import Connection, broker_errors, open_channel
+from worker.broker.contents import DELIVER, Contents, acknowledged
+from worker.broker.subscription import KEPT_BYTES, Delivery, Subscription
 from worker.names import Names
 
 _log: Final = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ class Inbox:
 
     def __init__(
         self,
-        connection: AbstractConnection,
+        connection: Connection,
         names: Names,
         *,
         worker: str,
@@ -164,25 +164,25 @@ class Inbox:
         channel.closing.add_done_callback(lambda _: self._lost(subscription))
         self._subscriptions[partition] = subscription
 
-        async def on_delivery(message: DeliveredMessage) -> None:
-            self._enqueue(subscription, message)
-
+        deliveries = Contents(DELIVER, KEPT_BYTES, partial(self._enqueue, subscription))
+        self._connection.frames.hand(channel, deliveries.take)
         async with broker_errors(f"subscribing to partition {partition}"):
             await channel.basic_qos(prefetch_count=self._prefetch)
-            await channel.basic_consume(
-                self._names.partition(partition),
-                on_delivery,
-                consumer_tag=f"{self._worker}.{partition:02d}",
+            await channel.rpc(
+                Basic.Consume(
+                    queue=self._names.partition(partition),
+                    consumer_tag=f"{self._worker}.{partition:02d}",
+                )
             )
 
-    def _enqueue(self, subscription: Subscription, message: DeliveredMessage) -> None:
-        # Only enqueue: aiormq runs a task per delivery, whose order ends at its first await.
-        tag = message.delivery_tag
-        if subscription.leaving or tag is None:
+    def _enqueue(
+        self, subscription: Subscription, arguments: bytes, encoded: bytes, body: bytes
+    ) -> None:
+        if subscription.leaving:
             return
         if subscription.active_since is None and subscription.owner != self._worker:
             subscription.active_since = asyncio.get_running_loop().time()
-        delivery = Delivery.of(message, tag, subscription)
+        delivery = Delivery.of(subscription, arguments, encoded, body)
         subscription.arrived(delivery)
         self._arrived.append(delivery)
         self._wake.set()
@@ -213,16 +213,17 @@ class Inbox:
         for delivery in deliveries:
             _, count = last.get(delivery.subscription, (0, 0))
             last[delivery.subscription] = (delivery.tag, count + 1)
+        frames, acks = self._connection.frames, []
         for subscription, (tag, count) in last.items():
-            try:
-                if subscription.abandoned:
-                    continue
-                await subscription.channel.basic_ack(tag, multiple=True, wait=False)
-            except CONNECTION_EXCEPTIONS:
-                # The channel is gone and the commands come back; their records answer them.
+            if frames.is_open(subscription.channel):
+                if not subscription.abandoned:
+                    acks.append(acknowledged(subscription.channel.number, tag))
+            else:
+                # The commands come back; their records answer them.
                 _log.info("acknowledgement lost", partition=subscription.partition)
-            finally:
-                subscription.settled(count)
+            subscription.settled(count)
+        with suppress(ConnectionError):
+            frames.write(b"".join(acks))
 
     def give_back(self, deliveries: Iterable[Delivery]) -> None:
         """Let go of the partitions of deliveries that cannot be processed here.

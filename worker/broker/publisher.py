@@ -7,6 +7,7 @@ documentation, "Consumer Acknowledgements and Publisher Confirms").
 
 import asyncio
 from collections.abc import Sequence
+from struct import Struct
 from typing import Final, NamedTuple
 
 from aiormq import Channel
@@ -26,6 +27,13 @@ _FRAME_OVERHEAD: Final = 8
 
 #: The most that a frame may hold where RabbitMQ sets no limit, in bytes.
 _MOST_FRAME_BYTES: Final = 2**17
+
+# The number of what is confirmed, and bits of which the first says that all up to it are meant.
+_CONFIRM: Final = Struct(">QB")
+_MULTIPLE: Final = 1
+
+#: What comes before the text in ``basic.return``.
+_REPLY_CODE_BYTES: Final = 2
 
 
 class Outgoing(NamedTuple):
@@ -60,7 +68,7 @@ class Batch:
         messages: The messages.
         unconfirmed: The places of those of which RabbitMQ has said nothing yet.
         refused: Why it has not taken a message, by its place.
-        done: Done when it has confirmed or refused all of them.
+        done: Done when it has said something of each.
     """
 
     def __init__(self, messages: Sequence[Outgoing]) -> None:
@@ -70,6 +78,43 @@ class Batch:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Nobody asks it where writing fails first.
         self.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._before = 0
+        self._settle()
+
+    def confirm(self, place: int, *, multiple: bool, taken: bool) -> None:
+        """Note what RabbitMQ has said of a message, or of all up to it.
+
+        Args:
+            place: The message's place; negative for one that came before the batch.
+            multiple: Whether all up to it are meant, of which nothing has been said yet.
+            taken: Whether it has taken them.
+        """
+        places = range(self._before if multiple else place, place + 1)
+        if multiple:
+            self._before = max(self._before, place + 1)
+        if not taken:
+            self.refused.update(dict.fromkeys(self.unconfirmed.intersection(places), "nack"))
+        self.unconfirmed.difference_update(places)
+        self._settle()
+
+    def send_back(self, exchange: str, routing_key: str, encoded: bytes, why: str) -> None:
+        """Note that no queue has taken a message. It is still to be confirmed.
+
+        Nothing but what it says tells which one it is; of equal ones it is the first.
+        """
+        message_id = decode_properties(encoded)[0].message_id
+        for place in sorted(self.unconfirmed.difference(self.refused)):
+            message = self.messages[place]
+            if (message.exchange, message.routing_key) == (
+                exchange,
+                routing_key,
+            ) and message.properties.message_id == message_id:
+                self.refused[place] = why
+                return
+
+    def _settle(self) -> None:
+        if not self.unconfirmed and not self.done.done():
+            self.done.set_result(None)
 
 
 class Publisher:
@@ -82,21 +127,20 @@ class Publisher:
 
     def __init__(self, connection: Connection, channel: Channel) -> None:
         self._frames = connection.frames
-        self._channel = channel.number
+        self._channel = channel
         frame_bytes = channel.connection.connection_tune.frame_max or _MOST_FRAME_BYTES
         self._payload_bytes = frame_bytes - _FRAME_OVERHEAD
         self._written = 0
         self._batch: Batch | None = None
-        self._before = 0
-        self._confirmed = 0
+        self._first = 1
         self._returned = Contents(RETURN, 0, self._on_return)
-        self._frames.hand(channel, self)
+        self._frames.hand(channel, self._take)
         channel.closing.add_done_callback(self._on_close)
 
     @property
     def is_open(self) -> bool:
         """Whether it can publish."""
-        return self._frames.is_open(self._channel, self)
+        return self._frames.is_open(self._channel)
 
     async def publish(self, batch: Batch, *, mandatory: bool) -> None:
         """Publish a batch, and return when RabbitMQ has confirmed or refused all of it.
@@ -104,11 +148,10 @@ class Publisher:
         Raises:
             BrokerUnavailable: The channel is gone.
         """
-        self._batch, self._before, self._confirmed = batch, self._written, 0
+        self._batch, self._first = batch, self._written + 1
         try:
             await self._write(batch.messages, mandatory=mandatory)
-            if batch.unconfirmed:
-                await batch.done
+            await batch.done
         except ConnectionError as error:
             raise BrokerUnavailable(f"RabbitMQ: {error} (while publishing)") from error
         finally:
@@ -119,7 +162,7 @@ class Publisher:
         size = 0
         for message in messages:
             frames = published(
-                self._channel,
+                self._channel.number,
                 message.exchange,
                 message.routing_key,
                 message.encoded,
@@ -141,53 +184,30 @@ class Publisher:
         self._frames.write(b"".join(piece))
         self._written += len(piece)
 
-    def take(self, kind: int, payload: bytes) -> bool:
-        """Take a confirm or a return."""
+    def _take(self, kind: int, payload: bytes) -> bool:
         if kind == METHOD and payload.startswith((ACK, NACK)):
-            number, multiple = int.from_bytes(payload[4:12], "big"), payload[12] & 1
-            self._on_confirm(number, all_up_to=bool(multiple), taken=payload.startswith(ACK))
+            if self._batch is not None:
+                number, bits = _CONFIRM.unpack_from(payload, len(ACK))
+                self._batch.confirm(
+                    number - self._first,
+                    multiple=bool(bits & _MULTIPLE),
+                    taken=payload.startswith(ACK),
+                )
             return True
         return self._returned.take(kind, payload)
 
-    def _on_confirm(self, number: int, *, all_up_to: bool, taken: bool) -> None:
-        batch, end = self._batch, number - self._before
-        if batch is None:
-            return
-        places = range(self._confirmed if all_up_to else end - 1, end)
-        if all_up_to:
-            self._confirmed = max(self._confirmed, end)
-        if not taken:
-            nacked = batch.unconfirmed.intersection(places)
-            batch.refused.update(dict.fromkeys(nacked, "nack"))
-        batch.unconfirmed.difference_update(places)
-        if not batch.unconfirmed and not batch.done.done():
-            batch.done.set_result(None)
-
     def _on_return(self, arguments: bytes, encoded: bytes, _: bytes) -> None:
-        # Nothing but its content says which message it is.
-        batch = self._batch
-        if batch is None:
-            return
-        why, at = short_string(arguments, 2)
-        exchange, at = short_string(arguments, at)
-        routing_key, at = short_string(arguments, at)
-        returned = (exchange, routing_key, _message_id(encoded))
-        for place in sorted(batch.unconfirmed.difference(batch.refused)):
-            message = batch.messages[place]
-            message_id = _message_id(message.encoded)
-            if (message.exchange, message.routing_key, message_id) == returned:
-                batch.refused[place] = why
-                return
+        if self._batch is not None:
+            why, at = short_string(arguments, _REPLY_CODE_BYTES)
+            exchange, at = short_string(arguments, at)
+            routing_key, at = short_string(arguments, at)
+            self._batch.send_back(exchange, routing_key, encoded, why)
 
     def _on_close(self, closing: "asyncio.Future[None]") -> None:
-        # A connection found half open cancels whoever waits on it.
-        error = asyncio.CancelledError() if closing.cancelled() else closing.exception()
+        # A connection found half open cancels whoever waits on it, and says nothing.
+        error = None if closing.cancelled() else closing.exception()
         if self._batch is not None and not self._batch.done.done():
-            self._batch.done.set_exception(ConnectionError(str(error) or type(error).__name__))
-
-
-def _message_id(encoded: bytes) -> str | None:
-    return decode_properties(encoded)[0].message_id
+            self._batch.done.set_exception(ConnectionError(str(error or "") or "connection lost"))
 
 
 async def open_publisher(connection: Connection) -> Publisher:

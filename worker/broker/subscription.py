@@ -4,17 +4,21 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from struct import Struct
 from typing import Final
 
-from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from schemas.wire import MAX_BODY_BYTES
 from worker.broker.connection import Channel
-from worker.broker.decoding import clear_undecodable
+from worker.broker.decoding import decode_properties, short_string
 
 #: What is kept of a body: no more than it takes to see that it is too long, in bytes.
-_KEPT_BYTES: Final = MAX_BODY_BYTES + 1
+KEPT_BYTES: Final = MAX_BODY_BYTES + 1
+
+
+#: The delivery tag, and whether it is redelivered.
+_TAG: Final = Struct(">Q?")
 
 
 class Subscription:
@@ -78,9 +82,10 @@ class Subscription:
         await self._settled.wait()
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that would make the making of one three times as dear, and every command needs one.
+@dataclass(slots=True)
 class Delivery:
-    """One message from a partition.
+    """One message from a partition. It does not change.
 
     Attributes:
         subscription: The partition's channel.
@@ -116,25 +121,37 @@ class Delivery:
         }
 
     @classmethod
-    def of(cls, message: DeliveredMessage, tag: int, subscription: Subscription) -> "Delivery":
-        """Return what has been delivered under a tag."""
-        properties = message.header.properties
-        undecodable = clear_undecodable(properties)
+    def of(
+        cls, subscription: Subscription, arguments: bytes, encoded: bytes, body: bytes
+    ) -> "Delivery":
+        """Return what has been delivered.
+
+        Args:
+            subscription: On what.
+            arguments: The arguments of ``basic.deliver``.
+            encoded: The encoded properties.
+            body: The body, or ``KEPT_BYTES`` of it.
+        """
+        # Behind the consumer tag.
+        at = 1 + arguments[0]
+        tag, redelivered = _TAG.unpack_from(arguments, at)
+        exchange, at = short_string(arguments, at + _TAG.size)
+        routing_key, _ = short_string(arguments, at)
+        properties, undecodable = decode_properties(encoded)
         return cls(
             subscription,
             tag,
-            message.body[:_KEPT_BYTES],
+            body,
             properties,
-            redelivered=bool(message.redelivered),
-            exchange=message.exchange or "",
-            routing_key=message.routing_key or "",
-            undecodable=undecodable,
-            returns=_returns(message),
+            redelivered,
+            exchange,
+            routing_key,
+            undecodable,
+            _returns(properties) if redelivered else 0,
         )
 
 
-def _returns(message: DeliveredMessage) -> int:
+def _returns(properties: Basic.Properties) -> int:
     # A quorum queue counts from the first return on; until then the header is the producer's.
-    headers = message.header.properties.headers if message.redelivered else None
-    count = (headers or {}).get("x-delivery-count")
+    count = (properties.headers or {}).get("x-delivery-count")
     return count if isinstance(count, int) else 0
