@@ -144,3 +144,8 @@ def contenders() -> tuple[Contender, ...]:
         if each.settings.keys() <= Settings.model_fields.keys()
         and (each.settings.get("event_loop") != "uvloop" or find_spec("uvloop"))
     )
+
+
+def title_of(key: str) -> str:
+    """Return a contender's name for people."""
+    return next(each.title for each in _ALL if each.key == key)

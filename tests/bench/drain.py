@@ -59,12 +59,14 @@ async def drain(
     Raises:
         JobNotDone: It has not done its job.
     """
+    before = await stage.done()
     await stage.start(processes)
-    await _at_work(stage)
+    await _at_work(stage, before)
     await asyncio.sleep(window.settle_seconds)
+    end = before + (stage.published - before) * _LAST_PART
     first = await stage.sample()
     last = await _later(stage, window)
-    while last.at - first.at < window.seconds and last.done < stage.published * _LAST_PART:
+    while last.at - first.at < window.seconds and last.done < end:
         last = await _later(stage, window)
     found = _drained(stage, subject, round_, first, last)
     await stage.stop()
@@ -77,11 +79,18 @@ async def _later(stage: Stage, window: Window) -> Sample:
     return await stage.sample()
 
 
-async def _at_work(stage: Stage) -> None:
-    wanted = min(_STARTED_COMMANDS, stage.published * _STARTED_PART)
+async def _at_work(stage: Stage, before: int) -> None:
+    """Wait until it takes commands; of workers, until they have shared them out.
+
+    Raises:
+        JobNotDone: It takes none.
+    """
+    backlog = stage.published - before
+    wanted = min(_STARTED_COMMANDS, backlog * _STARTED_PART)
     started = time.monotonic()
-    while await stage.done() < wanted:
-        stage.pids()
+    while (done := await stage.done() - before) < backlog / 2:
+        if done >= wanted and stage.has_joined():
+            return
         if time.monotonic() - started > START_SECONDS:
             log = stage.processes[0].log.read_text()[-2000:]
             raise JobNotDone(f"{stage.contender.title} takes no commands; its log: {log}")
@@ -132,6 +141,6 @@ async def check(stage: Stage) -> None:
         )
 
 
-def backlog(seed: int, commands: int) -> list[Sent]:
+def backlog(seed: int, count: int) -> list[Sent]:
     """Return what is published before a drain."""
-    return list(islice(mixed(seed), commands))
+    return list(islice(mixed(seed), count))

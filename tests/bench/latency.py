@@ -45,6 +45,17 @@ class Arrivals:
         await channel.queue_bind(queue, stage.calls.names.events, "#")
         await channel.basic_consume(queue, self._on_event, no_ack=True)
 
+    async def until(self, command: Sent, stage: Stage) -> None:
+        """Wait until a command is answered.
+
+        Raises:
+            JobNotDone: That takes too long.
+        """
+        try:
+            await eventually(lambda: command.id in self.at, "an event arrives", START_SECONDS)
+        except AssertionError as error:
+            raise JobNotDone(f"{stage.contender.title} answers nothing: {error}") from None
+
     async def _on_event(self, message: DeliveredMessage) -> None:
         self.at.setdefault(message.header.properties.correlation_id or "", time.monotonic())
 
@@ -101,10 +112,8 @@ async def latency(
     first, *commands = islice(mixed(seed), 1 + round((warm_seconds + seconds) * rate))
     await stage.publish([first])
     await stage.start()
-    try:
-        await eventually(lambda: first.id in arrivals.at, "the first event arrives", START_SECONDS)
-    except AssertionError as error:
-        raise JobNotDone(f"{stage.contender.title} answers nothing: {error}") from None
+    await arrivals.until(first, stage)
+    await eventually(stage.has_joined, "all processes join", START_SECONDS)
     schedule = Schedule(stage, commands, rate)
     await schedule.publish()
     behind = sum(each.id not in arrivals.at for each in commands)

@@ -87,6 +87,11 @@ class Stage:
             command = self.contender.command
             self.processes.append(await self.calls.spawn(command=command))
 
+    def has_joined(self) -> bool:
+        """Tell whether its processes are all at work, as far as they say; peers do not."""
+        is_worker = self.contender.is_worker
+        return not is_worker or all(each.logged("worker joined") for each in self.processes)
+
     def pids(self) -> list[int]:
         """Return its processes; it fails here if one of them has ended."""
         for process in self.processes:
@@ -117,6 +122,12 @@ class Stage:
         """Count the commands that it has not been given yet."""
         answers = [await self.counting.queue_declare(queue, passive=True) for queue in self.queues]
         return sum(answer.message_count or 0 for answer in answers)
+
+    async def discard(self) -> None:
+        """Forget the commands that are left."""
+        for queue in self.queues:
+            purged = await self.counting.queue_purge(queue)
+            self.published -= purged.message_count or 0
 
     async def sample(self) -> Sample:
         """Look how far it is, and what it has cost."""
