@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run shell test backlog chaos test-docker test-versions lint docs format lock clean
+.PHONY: help setup demo run shell test bench backlog chaos test-docker test-versions lint docs format lock clean
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -41,9 +41,12 @@ run: setup ## Run a worker against RabbitMQ and Redis of its own
 shell: setup ## Open a shell with RabbitMQ and Redis of its own, and callctl on the PATH
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" CALL_CONTROL_HTTP_PORT=0 $(PY) -m deploy.local run -- "$${SHELL:-/bin/sh}"
 
-test: setup ## Run all tests (ARGS="-k word" to select)
+test: setup .venv/bench ## Run all tests (ARGS="-k word" to select)
 	@# A file's tests together, on servers of their own for each of the two processes.
 	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+bench: setup .venv/bench ## Compare the worker with its peers, 20 minutes (ARGS=--quick for a minute; ARGS=--help)
+	$(PY) -m tests.bench $(ARGS)
 
 backlog: setup ## Have one worker meet a million commands, and measure its memory
 	$(PY) -m tests.backlog --commands 1000000 --seconds 240
@@ -64,7 +67,7 @@ test-versions: setup ## Run what depends on versions on the oldest and newest Ra
 		CALL_CONTROL_SERVICES=$$versions $(PY) -m pytest $(VERSION_TESTS) $(ARGS); \
 	done
 
-lint: setup ## Check style and types
+lint: setup .venv/bench ## Check style and types
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
@@ -82,6 +85,7 @@ lock: setup ## Lock what pyproject.toml asks for (ARGS=--upgrade for newer relea
 	$(COMPILE) pyproject.toml $(EXTRAS) -o deploy/locks/worker.txt
 	$(COMPILE) pyproject.toml $(EXTRAS) --group dev -c deploy/locks/worker.txt -o deploy/locks/dev.txt
 	$(COMPILE) --group build -c deploy/locks/dev.txt -o deploy/locks/build.txt
+	$(COMPILE) --group bench -c deploy/locks/dev.txt -o deploy/locks/bench.txt
 
 clean: ## Stop and remove everything that was made here
 	@if [ -x $(PY) ]; then $(PY) -m deploy.local clean; fi
@@ -101,4 +105,10 @@ clean: ## Stop and remove everything that was made here
 	@echo 'setup: installing the locked packages'
 	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r deploy/locks/dev.txt
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# What the benchmark needs besides: the peers, and what draws the plots.
+.venv/bench: .venv/ready deploy/locks/bench.txt
+	@echo 'setup: installing what the benchmark compares with'
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r deploy/locks/bench.txt
 	@touch $@

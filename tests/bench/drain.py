@@ -1,0 +1,146 @@
+"""How fast a contender gets through a backlog, and at what cost."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from tests.bench.commands import Sent, mixed
+from tests.bench.results import Drained
+from tests.bench.stage import Sample, Stage
+
+#: A contender counts as at work when it has taken so many commands, or this part of the backlog.
+_STARTED_COMMANDS: Final = 500
+_STARTED_PART: Final = 0.1
+
+#: The part of the backlog after which the end of it could show.
+_LAST_PART: Final = 0.9
+
+#: Seconds that a contender may take to start on a busy machine.
+START_SECONDS: Final = 60.0
+
+#: Seconds between two looks at a contender; each costs the broker one answer per queue.
+_LOOK_SECONDS: Final = 0.5
+
+#: Seconds in which an event reaches the journal, whatever the machine has to do besides.
+_JOURNAL_SECONDS: Final = 10.0
+
+
+class JobNotDone(Exception):
+    """Raised when a contender took commands and did not answer them, or took none at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a drain is measured.
+
+    Attributes:
+        settle_seconds: How long a contender may warm up, from its first commands on.
+        seconds: How long it is measured at most; less where the backlog ends before.
+    """
+
+    settle_seconds: float = 1.0
+    seconds: float = 10.0
+
+
+async def drain(
+    stage: Stage, subject: str, round_: int, window: Window, processes: int = 1
+) -> Drained:
+    """Start a contender on what is published, measure it for a while, and stop it.
+
+    Args:
+        stage: The contender's place, with the backlog in it.
+        subject: What the results call it.
+        round_: The round.
+        window: When to measure.
+        processes: How many processes to start.
+
+    Raises:
+        JobNotDone: It has not done its job.
+    """
+    before = await stage.done()
+    await stage.start(processes)
+    await _at_work(stage, before)
+    await asyncio.sleep(window.settle_seconds)
+    end = before + (stage.published - before) * _LAST_PART
+    first = await stage.sample()
+    last = await _later(stage, window)
+    while last.at - first.at < window.seconds and last.done < end:
+        last = await _later(stage, window)
+    found = _drained(stage, subject, round_, first, last)
+    await stage.stop()
+    await check(stage)
+    return found
+
+
+async def _later(stage: Stage, window: Window) -> Sample:
+    await asyncio.sleep(min(_LOOK_SECONDS, window.seconds / 4))
+    return await stage.sample()
+
+
+async def _at_work(stage: Stage, before: int) -> None:
+    """Wait until it takes commands; of workers, until they have shared them out.
+
+    Raises:
+        JobNotDone: It takes none.
+    """
+    backlog = stage.published - before
+    wanted = min(_STARTED_COMMANDS, backlog * _STARTED_PART)
+    started = time.monotonic()
+    while (done := await stage.done() - before) < backlog / 2:
+        if done >= wanted and stage.has_joined():
+            return
+        if time.monotonic() - started > START_SECONDS:
+            log = stage.processes[0].log.read_text()[-2000:]
+            raise JobNotDone(f"{stage.contender.title} takes no commands; its log: {log}")
+        await asyncio.sleep(0.05)
+
+
+def _drained(stage: Stage, subject: str, round_: int, first: Sample, last: Sample) -> Drained:
+    commands = last.done - first.done
+    if commands <= 0:
+        raise JobNotDone(f"{stage.contender.title} has nothing left to be measured by")
+
+    def per_command(before: float | None, after: float | None) -> float | None:
+        return None if before is None or after is None else (after - before) * 1e6 / commands
+
+    memory = stage.memory()
+    return Drained(
+        subject=subject,
+        round=round_,
+        commands=commands,
+        seconds=last.at - first.at,
+        cpu=(last.cpu - first.cpu) * 1e6 / commands,
+        broker_cpu=per_command(first.broker_cpu, last.broker_cpu),
+        redis_cpu=per_command(first.redis_cpu, last.redis_cpu),
+        memory=memory.now,
+        peak_memory=memory.peak,
+    )
+
+
+async def check(stage: Stage) -> None:
+    """Make sure that every command that is gone from the queue has its event.
+
+    What was in hand when the contender stopped goes back to the queue.
+
+    Raises:
+        JobNotDone: Some have none.
+    """
+    if not stage.contender.consumes:
+        return
+    deadline = time.monotonic() + _JOURNAL_SECONDS
+    answered: set[str] = set()
+    gone = stage.published - await stage.waiting()
+    while len(answered) < gone and time.monotonic() < deadline:
+        answered = await stage.answered(gone, seconds=_JOURNAL_SECONDS / 5)
+        gone = stage.published - await stage.waiting()
+    if len(answered) < gone:
+        raise JobNotDone(
+            f"{stage.contender.title} has taken {gone} commands and answered {len(answered)}"
+        )
+
+
+def backlog(seed: int, count: int) -> list[Sent]:
+    """Return what is published before a drain."""
+    return list(islice(mixed(seed), count))
