@@ -11,7 +11,9 @@ from worker.broker.publisher import Batch, Outgoing
 def messages(*message_ids: str) -> list[Outgoing]:
     """Return messages of one call."""
     return [
-        Outgoing("events", "call.1", b"{}", Basic.Properties(message_id=message_id).marshal(), "call-1")
+        Outgoing(
+            "events", "call.1", b"{}", Basic.Properties(message_id=message_id).marshal(), "call-1"
+        )
         for message_id in message_ids
     ]
 
