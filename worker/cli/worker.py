@@ -1,6 +1,7 @@
 """``callctl worker``."""
 
 import asyncio
+import gc
 import os
 import signal
 
@@ -13,6 +14,12 @@ from worker.service import Service
 from worker.settings import Settings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+#: How many objects more than before there are when garbage is looked for among them, and after how
+#: many such looks among those that outlived one. A batch makes thousands, all of which are freed
+#: without; at Python's 700 and 10 looking at them takes twice the time, and at 20 000 it pauses
+#: the worker for up to 9 ms instead of 3.
+_GARBAGE_THRESHOLDS = (5_000, 20)
 
 app = group()
 
@@ -29,6 +36,7 @@ async def serve(settings: Settings) -> int:
     Raises:
         ConfigurationError: The settings and the services do not fit together.
     """
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
     logs.configure(settings)
     # A series more for each series, which Prometheus reckons without.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
