@@ -1,7 +1,6 @@
 """Calls that are in Redis before a worker starts, written by the worker's own store."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -45,7 +44,7 @@ def _change(request_id: str, history: int) -> Change:
     )
     records = {}
     for sequence in range(1, history + 1):
-        call = replace(call, sequence=sequence, muted=sequence % 2 == 1)
+        call = call._replace(sequence=sequence, muted=sequence % 2 == 1)
         request = Request(f"{request_id}-{sequence}", call_control=CommandName.MUTE)
         records[request.id] = encode_record(_record(call, request), request)
     return Change(call, 0, records)
@@ -61,7 +60,7 @@ def _record(call: Call, request: Request) -> Record:
         call_state=call.state,
         terminal=False,
         cause=request.id,
-        index=0,
+        ordinal=0,
         answers=request,
     )
     return Record(_AT, CommandName.MUTE, call, (event,))
