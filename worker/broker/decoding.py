@@ -65,10 +65,14 @@ def _decode_quickly(encoded: bytes) -> Basic.Properties:
             start = at + 1
             at = start + encoded[at]
             values[name] = encoded[start:at].decode()
+        elif kind == "octet":
+            values[name] = encoded[at]
+            at += 1
         else:
-            used, values[name] = decode.METHODS[kind](encoded[at:])
-            if isinstance(values[name], Undecodable):
+            used, value = decode.METHODS[kind](encoded[at:])
+            if isinstance(value, Undecodable):
                 raise ValueError(name)
+            values[name] = value
             at += used
     return Basic.Properties(**values)
 

@@ -150,8 +150,10 @@ class FrameReader(asyncio.StreamReader):
         super().feed_data(self._without_taken(data) if self._is_amqp else data)
 
     def feed_eof(self) -> None:
-        """Let aiormq see where in a frame the stream ends."""
-        super().feed_data(b"".join(self._begun))
+        """Let aiormq see where in a frame the stream ends; some protocols say so twice."""
+        begun, self._begun = b"".join(self._begun), []
+        if begun:
+            super().feed_data(begun)
         super().feed_eof()
 
     def _without_taken(self, data: bytes) -> bytes:
