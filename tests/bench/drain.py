@@ -41,7 +41,7 @@ class Window:
     """
 
     settle_seconds: float = 1.0
-    seconds: float = 10.0
+    seconds: float = 8.0
 
 
 async def drain(
@@ -119,7 +119,7 @@ def _drained(stage: Stage, subject: str, round_: int, first: Sample, last: Sampl
     )
 
 
-async def check(stage: Stage) -> None:
+async def check(stage: Stage, patience_seconds: float = _JOURNAL_SECONDS) -> None:
     """Make sure that every command that is gone from the queue has its event.
 
     What was in hand when the contender stopped goes back to the queue.
@@ -129,11 +129,11 @@ async def check(stage: Stage) -> None:
     """
     if not stage.contender.consumes:
         return
-    deadline = time.monotonic() + _JOURNAL_SECONDS
+    deadline = time.monotonic() + patience_seconds
     answered: set[str] = set()
     gone = stage.published - await stage.waiting()
     while len(answered) < gone and time.monotonic() < deadline:
-        answered = await stage.answered(gone, seconds=_JOURNAL_SECONDS / 5)
+        answered = await stage.answered(gone, seconds=patience_seconds / 5)
         gone = stage.published - await stage.waiting()
     if len(answered) < gone:
         raise JobNotDone(

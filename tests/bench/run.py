@@ -43,7 +43,7 @@ class Plan:
     commands: int = 50_000
     window: Window = field(default_factory=Window)
     rates: Sequence[int] = (100, 300, 600, 1500)
-    latency_seconds: float = 12.0
+    latency_seconds: float = 10.0
     live_calls: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)
     history: Sequence[int] = (10, 100, 1000)
     scaling_commands: int = 20_000
