@@ -173,6 +173,7 @@ async def run(services: Services, plan: Plan, wanted: Sequence[str], progress: P
 
     Raises:
         JobNotDone: A contender has not done its job, so that its figures mean nothing.
+        BacklogTooSmall: A contender was too fast to be measured.
     """
     results = Results(
         machine=machine(),
