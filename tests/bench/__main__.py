@@ -12,7 +12,7 @@ from rich.table import Table
 
 from deploy.local import provide
 from tests.bench.contenders import contenders
-from tests.bench.drain import JobNotDone, Window
+from tests.bench.drain import BacklogTooSmall, JobNotDone, Window
 from tests.bench.goals import goals
 from tests.bench.results import RESULTS, Results, write
 from tests.bench.run import MEASUREMENTS, Plan, run
@@ -78,6 +78,8 @@ def _bench(
     except JobNotDone as error:
         _console.print(f"[red]{error}")
         raise typer.Exit(1) from None
+    except BacklogTooSmall as error:
+        raise typer.BadParameter(f"{error}: give it more --commands") from None
     write(results, out)
     _show(results)
     _console.print(f"{out}", style="dim")

@@ -146,6 +146,6 @@ def contenders() -> tuple[Contender, ...]:
     )
 
 
-def title_of(key: str) -> str:
-    """Return a contender's name for people."""
-    return next(each.title for each in _ALL if each.key == key)
+def contender_of(key: str) -> Contender:
+    """Return the contender of this name, whether or not it can compete here."""
+    return next(each for each in _ALL if each.key == key)

@@ -20,7 +20,9 @@ _LAST_PART: Final = 0.9
 #: Seconds that a contender may take to start on a busy machine.
 START_SECONDS: Final = 60.0
 
-#: Seconds between two looks at a contender; each costs the broker one answer per queue.
+#: Seconds between two looks at a contender, before it is measured and meanwhile; each costs the
+#: broker one answer per queue.
+_POLL_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 0.5
 
 #: Seconds in which an event reaches the journal, whatever the machine has to do besides.
@@ -31,17 +33,21 @@ class JobNotDone(Exception):
     """Raised when a contender took commands and did not answer them, or took none at all."""
 
 
+class BacklogTooSmall(Exception):
+    """Raised when nothing is left of a backlog by the time that a contender has warmed up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """When a drain is measured.
 
     Attributes:
-        settle_seconds: How long a contender may warm up, from its first commands on.
+        settle_seconds: How long a contender may warm up, once it is at work.
         seconds: How long it is measured at most; less where the backlog ends before.
     """
 
     settle_seconds: float = 1.0
-    seconds: float = 10.0
+    seconds: float = 8.0
 
 
 async def drain(
@@ -58,49 +64,50 @@ async def drain(
 
     Raises:
         JobNotDone: It has not done its job.
+        BacklogTooSmall: It was too fast to be measured.
     """
     before = await stage.done()
     await stage.start(processes)
-    await _at_work(stage, before)
-    await asyncio.sleep(window.settle_seconds)
+    await _warm(stage, before, window)
     end = before + (stage.published - before) * _LAST_PART
-    first = await stage.sample()
-    last = await _later(stage, window)
-    while last.at - first.at < window.seconds and last.done < end:
-        last = await _later(stage, window)
+    first = last = await stage.sample()
+    while last is first or (last.at - first.at < window.seconds and last.done < end):
+        await asyncio.sleep(min(_LOOK_SECONDS, window.seconds / 10))
+        last = await stage.sample()
     found = _drained(stage, subject, round_, first, last)
     await stage.stop()
     await check(stage)
     return found
 
 
-async def _later(stage: Stage, window: Window) -> Sample:
-    await asyncio.sleep(min(_LOOK_SECONDS, window.seconds / 4))
-    return await stage.sample()
+async def _warm(stage: Stage, before: int, window: Window) -> None:
+    """Wait until it has been at work for a while, but leave half of the backlog.
 
-
-async def _at_work(stage: Stage, before: int) -> None:
-    """Wait until it takes commands; of workers, until they have shared them out.
+    Of workers, until they have shared the partitions out.
 
     Raises:
-        JobNotDone: It takes none.
+        JobNotDone: It takes no commands.
     """
     backlog = stage.published - before
     wanted = min(_STARTED_COMMANDS, backlog * _STARTED_PART)
     started = time.monotonic()
+    at_work: float | None = None
     while (done := await stage.done() - before) < backlog / 2:
-        if done >= wanted and stage.has_joined():
+        now = time.monotonic()
+        if at_work is None and done >= wanted and stage.has_joined():
+            at_work = now
+        if at_work is not None and now - at_work >= window.settle_seconds:
             return
-        if time.monotonic() - started > START_SECONDS:
+        if now - started > START_SECONDS:
             log = stage.processes[0].log.read_text()[-2000:]
-            raise JobNotDone(f"{stage.contender.title} takes no commands; its log: {log}")
-        await asyncio.sleep(0.05)
+            raise JobNotDone(f"{stage.contender.title} takes too few commands; its log: {log}")
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def _drained(stage: Stage, subject: str, round_: int, first: Sample, last: Sample) -> Drained:
     commands = last.done - first.done
     if commands <= 0:
-        raise JobNotDone(f"{stage.contender.title} has nothing left to be measured by")
+        raise BacklogTooSmall(f"{stage.contender.title} has nothing left to be measured by")
 
     def per_command(before: float | None, after: float | None) -> float | None:
         return None if before is None or after is None else (after - before) * 1e6 / commands
@@ -119,7 +126,7 @@ def _drained(stage: Stage, subject: str, round_: int, first: Sample, last: Sampl
     )
 
 
-async def check(stage: Stage) -> None:
+async def check(stage: Stage, patience_seconds: float = _JOURNAL_SECONDS) -> None:
     """Make sure that every command that is gone from the queue has its event.
 
     What was in hand when the contender stopped goes back to the queue.
@@ -129,11 +136,11 @@ async def check(stage: Stage) -> None:
     """
     if not stage.contender.consumes:
         return
-    deadline = time.monotonic() + _JOURNAL_SECONDS
+    deadline = time.monotonic() + patience_seconds
     answered: set[str] = set()
     gone = stage.published - await stage.waiting()
     while len(answered) < gone and time.monotonic() < deadline:
-        answered = await stage.answered(gone, seconds=_JOURNAL_SECONDS / 5)
+        answered = await stage.answered(gone, seconds=patience_seconds / 5)
         gone = stage.published - await stage.waiting()
     if len(answered) < gone:
         raise JobNotDone(

@@ -5,8 +5,8 @@ from statistics import median
 from typing import Final
 
 from tests.bench.contenders import BASE, WORKER
+from tests.bench.figures import by_subject, cpu_ratios, rate_ratios
 from tests.bench.results import Latency, Results
-from tests.bench.statistics import by_subject, cpu_ratios, rate_ratios
 
 #: Cores below which two workers, RabbitMQ, Redis and the benchmark are in each other's way.
 _ENOUGH_CORES: Final = 5

@@ -17,9 +17,9 @@ from aiormq.abc import DeliveredMessage
 
 from tests.bench.commands import Sent, mixed
 from tests.bench.drain import START_SECONDS, JobNotDone
+from tests.bench.figures import percentile, waits
 from tests.bench.results import Latency
 from tests.bench.stage import Stage, connected
-from tests.bench.statistics import percentile
 from tests.harness import eventually
 from worker.broker import connection as broker
 
@@ -122,18 +122,16 @@ async def latency(
             lambda: arrivals.at.keys() >= schedule.due.keys(), "all arrive", _PATIENCE_SECONDS
         )
     counted = commands[round(warm_seconds * rate) :]
-    now = time.monotonic()
-    due, sent = schedule.due, schedule.sent
-    waits = sorted(1000 * (arrivals.at.get(each.id, now) - due[each.id]) for each in counted)
-    late = sorted(1000 * (sent[each.id] - due[each.id]) for each in counted)
+    due = {each.id: schedule.due[each.id] for each in counted}
+    waited = waits(due, arrivals.at, time.monotonic())
     return Latency(
         subject=stage.contender.key,
         rate=rate,
         commands=len(counted),
-        unanswered=sum(each.id not in arrivals.at for each in counted),
-        p50=percentile(waits, 0.5),
-        p99=percentile(waits, 0.99),
-        p999=percentile(waits, 0.999),
-        producer_late=percentile(late, 0.99),
+        unanswered=len(due.keys() - arrivals.at.keys()),
+        p50=percentile(waited, 0.5),
+        p99=percentile(waited, 0.99),
+        p999=percentile(waited, 0.999),
+        producer_late=percentile(waits(due, schedule.sent, time.monotonic()), 0.99),
         kept_up=behind <= rate * _BEHIND_SECONDS,
     )

@@ -9,9 +9,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tests.bench.contenders import WORKER, contenders, title_of
+from tests.bench.contenders import WORKER, contender_of
+from tests.bench.figures import by_subject, median_cpu, median_rate
 from tests.bench.results import Results
-from tests.bench.statistics import by_subject, median_cpu, median_rate
 
 _ACCENT: Final = "#c2410c"
 _QUIET: Final = "#94a3b8"
@@ -74,17 +74,21 @@ def _drain(results: Results) -> Figure:
 
 
 def _bars(axes: Axes, keys: Sequence[str], values: Sequence[float], title: str) -> None:
-    limits = {each.key for each in contenders() if each.is_limit}
-    colours = [
-        _ACCENT if key == WORKER.key else _FAINT if key in limits else _QUIET for key in keys
-    ]
-    bars = axes.barh([title_of(key) for key in keys], values, color=colours, height=0.62)
+    colours = list(map(_colour, keys))
+    bars = axes.barh([contender_of(key).title for key in keys], values, color=colours, height=0.62)
     axes.bar_label(bars, fmt="{:,.0f}", padding=4, fontsize=9)
     axes.set_title(title, fontsize=10)
     axes.margins(x=0.18)
     axes.xaxis.set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.spines["bottom"].set_visible(False)
+
+
+def _colour(key: str) -> str:
+    contender = contender_of(key)
+    if contender.is_limit:
+        return _FAINT
+    return _ACCENT if contender.is_worker else _QUIET
 
 
 def _latency(results: Results) -> Figure:
@@ -104,7 +108,7 @@ def _latency(results: Results) -> Figure:
             linewidth=2.4 if key == WORKER.key else 1.4,
             marker="o" if key == WORKER.key else _MARKERS[number % len(_MARKERS)],
             markersize=5,
-            label=title_of(key),
+            label=contender_of(key).title,
             zorder=3 if key == WORKER.key else 2,
         )
     rates = sorted({each.rate for each in results.latency})

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -77,7 +78,10 @@ def listener(port: int) -> list[int]:
 
 
 def _open(process: Path) -> set[str]:
-    try:
-        return {str(each.readlink()) for each in (process / "fd").iterdir()}
-    except OSError:
-        return set()
+    found = set()
+    # It may end, or close something, while it is looked at.
+    with suppress(OSError):
+        for each in (process / "fd").iterdir():
+            with suppress(OSError):
+                found.add(str(each.readlink()))
+    return found

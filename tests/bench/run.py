@@ -43,7 +43,7 @@ class Plan:
     commands: int = 50_000
     window: Window = field(default_factory=Window)
     rates: Sequence[int] = (100, 300, 600, 1500)
-    latency_seconds: float = 12.0
+    latency_seconds: float = 10.0
     live_calls: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)
     history: Sequence[int] = (10, 100, 1000)
     scaling_commands: int = 20_000
@@ -173,6 +173,7 @@ async def run(services: Services, plan: Plan, wanted: Sequence[str], progress: P
 
     Raises:
         JobNotDone: A contender has not done its job, so that its figures mean nothing.
+        BacklogTooSmall: A contender was too fast to be measured.
     """
     results = Results(
         machine=machine(),

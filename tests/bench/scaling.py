@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
+from secrets import token_hex
 from typing import Final
 
 from deploy.local import Services, redis_server
@@ -60,14 +61,17 @@ async def drain_loaded(
 
 
 async def bytes_per_call(services: Services) -> float:
-    """Return what a finished call of eight commands takes in Redis: the mean of many."""
+    """Return what a finished call of eight commands takes in Redis: the mean of many.
+
+    Their ids are as long as those that ``worker.client`` gives.
+    """
     names = [f"finished-{number}" for number in range(_FINISHED_CALLS)]
     conversation = CONVERSATIONS[0]
     async with stage(services, WORKER) as place:
         await place.publish(
             [
-                Sent(f"{name}-{number}", name, {"request_id": name, **fields})
-                for number, fields in enumerate(conversation)
+                Sent(token_hex(16), name, {"request_id": name, **fields})
+                for fields in conversation
                 for name in names
             ]
         )

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Final
 
-from tests.bench.contenders import BASE, title_of
+from tests.bench.contenders import BASE, contender_of
+from tests.bench.figures import by_subject, median_cpu, median_rate, rate_ratios
 from tests.bench.goals import goals
 from tests.bench.results import Drained, Latency, Results
-from tests.bench.statistics import by_subject, median_cpu, median_rate, rate_ratios
 
 _BLOCK: Final = re.compile(r"(<!-- bench -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -52,7 +52,7 @@ def _drain(drains: Sequence[Drained]) -> str:
         ],
         (
             [
-                title_of(key),
+                contender_of(key).title,
                 f"{median_rate(of_one):.0f}",
                 f"{ratios[key]:.1f}" if key in ratios else "-",
                 _microseconds(median_cpu(of_one)),
@@ -82,7 +82,10 @@ def _latency(found: Sequence[Latency]) -> str:
     keys = dict.fromkeys(each.subject for each in found)
     return _markdown(
         ["p50 / p99 / p99.9 in ms, at", *(f"{rate}/s" for rate in rates)],
-        ([title_of(key), *(_waits(at.get((key, rate))) for rate in rates)] for key in keys),
+        (
+            [contender_of(key).title, *(_waits(at.get((key, rate))) for rate in rates)]
+            for key in keys
+        ),
     )
 
 

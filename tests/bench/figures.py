@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 
 from tests.bench.results import Drained
@@ -19,6 +19,19 @@ def percentile(sorted_values: Sequence[float], part: float) -> float:
         part: More than 0 and at most 1.
     """
     return sorted_values[max(1, math.ceil(part * len(sorted_values) - 1e-9)) - 1]
+
+
+def waits(due: Mapping[str, float], came: Mapping[str, float], now: float) -> list[float]:
+    """Return how long each took from when it was due to when it came, in order, in milliseconds.
+
+    What has not come has waited until now.
+
+    Args:
+        due: When each was due, in seconds.
+        came: When it came, of those that did.
+        now: The present.
+    """
+    return sorted(1000 * (came.get(each, now) - at) for each, at in due.items())
 
 
 def by_subject(drains: Iterable[Drained]) -> dict[str, list[Drained]]:

@@ -1,0 +1,101 @@
+"""A very small run from end to end; its figures mean nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy.local import Services
+from tests.bench import __main__ as command
+from tests.bench.contenders import contenders
+from tests.bench.drain import JobNotDone, Window
+from tests.bench.results import Drained, Results, read, write
+from tests.bench.run import Plan, run
+
+PLAN = Plan(
+    contenders=[each for each in contenders() if each.key in {"worker", "aio-pika"}],
+    rounds=1,
+    commands=6000,
+    window=Window(settle_seconds=0, seconds=0.5),
+    rates=(50,),
+    latency_seconds=1,
+    live_calls=(600, 700),
+    history=(2, 3),
+    scaling_commands=3000,
+    processes=(1, 2),
+    starts=1,
+)
+
+
+async def measured(services: Services, *names: str) -> Results:
+    """Run some of the measurements."""
+    said: list[str] = []
+    results = await run(services, PLAN, names, said.append)
+    assert len(said) >= len(names)
+    return results
+
+
+def plausible(drains: Sequence[Drained], subjects: Sequence[str]) -> bool:
+    """Tell whether these are drains of these, and each of them has figures."""
+    return [each.subject for each in drains] == list(subjects) and all(
+        min(each.commands, each.rate, each.cpu) > 0 and 0 < each.memory <= each.peak_memory
+        for each in drains
+    )
+
+
+@pytest.mark.timeout(300)
+async def test_contenders_are_compared_at_a_backlog_and_on_a_schedule(
+    services: Services, tmp_path: Path
+) -> None:
+    """And what is found is written so that it can be read again."""
+    results = await measured(services, "drain", "latency")
+    assert plausible(results.drain, ["worker", "aio-pika"])
+    assert [each.subject for each in results.latency] == ["worker", "aio-pika"]
+    for found in results.latency:
+        assert (found.rate, found.commands, found.unanswered) == (50, 50, 0)
+        assert 0 < found.p50 <= found.p99 <= found.p999
+    assert {"RabbitMQ", "Redis", "Python", "faststream"} <= results.versions.keys()
+    write(results, tmp_path / "results.json")
+    assert read(tmp_path / "results.json") == results
+
+
+@pytest.mark.timeout(300)
+async def test_what_grows_is_measured_of_the_worker(services: Services) -> None:
+    """Live calls, histories, processes: each in places that keep their calls between rounds."""
+    results = await measured(services, "live-calls", "history", "processes")
+    assert plausible(results.live_calls, ["600", "700"])
+    assert plausible(results.history, ["2", "3"])
+    assert plausible(results.processes, ["1", "2"])
+
+
+@pytest.mark.timeout(300)
+async def test_memory_and_start_are_measured_of_the_worker(services: Services) -> None:
+    """A call that is stored at all takes some bytes, and a start some time."""
+    results = await measured(services, "memory", "start")
+    assert results.call_bytes is not None
+    assert 500 < results.call_bytes < 5000
+    assert [seconds > 0 for seconds in results.first_event] == [True]
+
+
+def test_a_contender_that_does_not_do_its_job_fails_the_run_and_slowness_does_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Figures of half a job would be worse than none."""
+
+    async def fails(*_: object) -> None:
+        raise JobNotDone("somebody has taken 2 commands and answered 1")
+
+    monkeypatch.setattr(command, "_run", fails)
+    out = tmp_path / "results.json"
+    answer = CliRunner().invoke(command.app, ["--out", str(out)])
+    assert answer.exit_code == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("option", ["--contenders", "--only"])
+def test_an_unknown_name_says_which_there_are(option: str) -> None:
+    """Before anything is started."""
+    answer = CliRunner().invoke(command.app, [option, "nonsense"])
+    assert answer.exit_code == 2
+    assert "there are" in answer.output
