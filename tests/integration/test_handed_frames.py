@@ -36,7 +36,7 @@ async def connection(services: Services) -> AsyncIterator[Connection]:
 def messages(*bodies: bytes, to: str = QUEUE) -> list[Outgoing]:
     """Return messages to a queue, with ids by their places."""
     return [
-        Outgoing("", to, body, Basic.Properties(message_id=str(place)), "order")
+        Outgoing("", to, body, Basic.Properties(message_id=str(place)).marshal(), "order")
         for place, body in enumerate(bodies)
     ]
 
@@ -147,7 +147,7 @@ async def test_a_batch_fails_whose_channel_rabbitmq_closes(connection: Connectio
     """It says why; nothing more is written on that channel, and the connection stays."""
     publisher = await open_publisher(connection)
     (message,) = messages(b"a")
-    nowhere = Outgoing("no such exchange", "", message.body, message.properties, "order")
+    nowhere = Outgoing("no such exchange", "", message.body, message.encoded, "order")
     with pytest.raises(BrokerUnavailable, match="NOT_FOUND"):
         await published(publisher, [nowhere])
     assert not publisher.is_open
