@@ -15,6 +15,7 @@ from tests.frames import SHORT_STRINGS, header_frame, properties, short_string, 
 from worker.broker.decoding import (
     Undecodable,
     clear_undecodable,
+    decode_properties,
     tolerate_undecodable_properties,
 )
 
@@ -67,8 +68,9 @@ def test_an_undecodable_property_is_named_and_taken_out(kind: str) -> None:
     """The frame itself is read, so the connection stays."""
     name, encoded = HOSTILE[kind]
     got = decoded(encoded)
-    assert clear_undecodable(got) == ({"message_type": "type"}.get(name, name),)
-    assert got.marshal() == Basic.Properties().marshal()
+    for left, names in ((got, clear_undecodable(got)), decode_properties(encoded)):
+        assert names == ({"message_type": "type"}.get(name, name),)
+        assert left.marshal() == Basic.Properties().marshal()
 
 
 def test_what_stands_beside_an_undecodable_property_is_read() -> None:
@@ -125,6 +127,7 @@ def test_no_property_of_a_valid_length_ends_the_connection(
     encoded = strings | {name: value for name, value in others.items() if value is not None}
     got = decoded(properties(encoded))
     names = clear_undecodable(got)
+    assert decode_properties(properties(encoded)) == (got, names)
     assert len(names) <= len(encoded)
     for name in ("message_id", "correlation_id", "reply_to", "content_type"):
         Basic.Properties(**{name: getattr(got, name)}).marshal()

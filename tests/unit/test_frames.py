@@ -93,17 +93,19 @@ async def test_what_comes_behind_the_closing_of_a_channel_is_not_handed_over(
         b"AMQP\x00\x00\x09\x01",
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         b"\x15\x03\x03\x00\x02\x02\x46",
-        b"\x01\x00\x00\x00\x00\x00\x01ab",
+        b"\x01\x00\x01\x00\x00\x00\x01ab",
     ],
 )
 async def test_aiormq_sees_what_a_server_says_that_does_not_speak_amqp(said: bytes) -> None:
     """Whole, and at once: it may wait for an answer."""
-    reader = FrameReader({})
+    taken: list[bytes] = []
+    reader = FrameReader({1: (CHANNEL, taking(taken))})
     for byte in said:
         reader.feed_data(bytes([byte]))
-    assert await reader.read(len(said)) != b""
+    assert await reader.readexactly(len(said)) == said
+    assert taken == []
     reader.feed_data(HEARTBEAT)
-    assert (await left(reader)).endswith(HEARTBEAT)
+    assert await left(reader) == HEARTBEAT
 
 
 async def test_aiormq_sees_the_half_of_a_frame_with_which_a_connection_ends() -> None:

@@ -10,7 +10,9 @@ What is relied on:
 
 - aiormq asks a ``TransportFactory`` for its ``StreamReader`` and ``StreamWriter``, and reads whole
   frames from the one. Others may write to the other, since aiormq writes whole frames at once.
-- A stream's protocol gives its reader what arrives, by ``feed_data``.
+- A stream's protocol gives its reader what arrives, as bytes, by ``feed_data``.
+- A channel has its number, its connection's ``connection_tune``, and a future for its ``closing``;
+  its ``rpc`` says what aiormq has no method for, such as to consume without a callback.
 - aiormq takes a connection for dead that has brought it no frame for three times the heartbeat;
   any frame will do. RabbitMQ sends a heartbeat only where it sends nothing else, so one is put in
   where all frames are taken.
@@ -47,7 +49,6 @@ _HEARTBEAT_SECONDS: Final = 1.0
 
 #: ``channel.close`` and ``channel.close-ok``: the number is another channel's from there on.
 _CLOSING: Final = frozenset({b"\x00\x14\x00\x28", b"\x00\x14\x00\x29"})
-
 
 #: Given a frame's kind and payload, takes it, or says False and leaves it to aiormq. What it raises
 #: ends the connection.
@@ -138,7 +139,7 @@ class FrameReader(asyncio.StreamReader):
         self._missing = 0
         self._fed_at = time.monotonic()
 
-    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # all that comes
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # asyncio gives bytes
         """Hand over the frames that are complete now."""
         if self._begun:
             self._begun.append(data)

@@ -16,7 +16,6 @@ from worker.broker.decoding import decode_properties, short_string
 #: What is kept of a body: no more than it takes to see that it is too long, in bytes.
 KEPT_BYTES: Final = MAX_BODY_BYTES + 1
 
-
 #: The delivery tag, and whether it is redelivered.
 _TAG: Final = Struct(">Q?")
 
