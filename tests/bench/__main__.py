@@ -12,10 +12,11 @@ from rich.table import Table
 
 from deploy.local import provide
 from tests.bench.contenders import contenders
-from tests.bench.drain import BacklogTooSmall, JobNotDone, Window
+from tests.bench.drain import BacklogTooSmall, Window
 from tests.bench.goals import goals
 from tests.bench.results import RESULTS, Results, write
 from tests.bench.run import MEASUREMENTS, Plan, run
+from tests.bench.stage import JobNotDone
 from worker import logs
 
 #: What is measured in about a minute, to see that everything works.

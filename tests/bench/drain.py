@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.bench.commands import Sent, mixed
 from tests.bench.results import Drained
-from tests.bench.stage import Sample, Stage
+from tests.bench.stage import JobNotDone, Sample, Stage
 
 #: A contender counts as at work when it has taken so many commands, or this part of the backlog.
 _STARTED_COMMANDS: Final = 500
@@ -27,10 +27,6 @@ _LOOK_SECONDS: Final = 0.5
 
 #: Seconds in which an event reaches the journal, whatever the machine has to do besides.
 _JOURNAL_SECONDS: Final = 10.0
-
-
-class JobNotDone(Exception):
-    """Raised when a contender took commands and did not answer them, or took none at all."""
 
 
 class BacklogTooSmall(Exception):

@@ -16,10 +16,10 @@ from typing import Final
 from aiormq.abc import DeliveredMessage
 
 from tests.bench.commands import Sent, mixed
-from tests.bench.drain import START_SECONDS, JobNotDone
+from tests.bench.drain import START_SECONDS
 from tests.bench.figures import percentile, waits
 from tests.bench.results import Latency
-from tests.bench.stage import Stage, connected
+from tests.bench.stage import JobNotDone, Stage, connected
 from tests.harness import eventually
 from worker.broker import connection as broker
 

@@ -12,11 +12,11 @@ from typing import Final
 from deploy.local import Services, redis_server
 from tests.bench.commands import CONVERSATIONS, Sent, of_live_calls
 from tests.bench.contenders import WORKER
-from tests.bench.drain import START_SECONDS, JobNotDone, Window, backlog, drain
+from tests.bench.drain import START_SECONDS, Window, backlog, drain
 from tests.bench.latency import Arrivals
 from tests.bench.preload import bytes_of, preload
 from tests.bench.results import Drained
-from tests.bench.stage import Stage, stage
+from tests.bench.stage import JobNotDone, Stage, stage
 
 #: So few that a worker never has two commands of one call in hand, however few the calls are. What
 #: is decided together costs one round trip, and so few calls would look cheaper than many.

@@ -22,7 +22,7 @@ from tests.bench.processes import Memory, cpu_seconds, family, listener, memory
 from tests.harness import Installation, Worker, eventually, installation
 from worker.broker import connection as broker
 from worker.broker.connection import Channel
-from worker.broker.topology import Queue, establish, topology
+from worker.broker.topology import Queue, establish, topology_of
 from worker.settings import Settings
 
 #: Publishes under way at once, on each of the connections.
@@ -34,6 +34,10 @@ _STREAM_PREFETCH: Final = 2000
 
 #: Seconds that a contender may take to stop before it is killed.
 _STOP_SECONDS: Final = 10.0
+
+
+class JobNotDone(Exception):
+    """Raised when a contender takes no commands, or takes them and does not answer them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +66,24 @@ class Stage:
     Attributes:
         contender: The contender.
         calls: Its namespace, and the processes in it.
+        queues: The queues with its commands.
+        connection: A connection to RabbitMQ.
+        counting: A channel on it, to look at the queues.
+        brokers: RabbitMQ's process, where it is seen.
+        redises: Redis' process, likewise.
         published: Commands published so far.
+        processes: Its own processes.
     """
 
     contender: Contender
     calls: Installation
+    queues: Sequence[str]
     connection: AbstractConnection
     counting: Channel
     brokers: list[int]
     redises: list[int]
     published: int = 0
     processes: list[Worker] = field(default_factory=list)
-
-    @property
-    def queues(self) -> list[str]:
-        """The queues with its commands."""
-        if not self.contender.is_worker:
-            return [queue_of(self.calls.names)]
-        return [self.calls.names.partition(i) for i in range(self.calls.settings.partitions)]
 
     async def start(self, count: int = 1) -> None:
         """Start it, so many times."""
@@ -93,16 +97,23 @@ class Stage:
         return not is_worker or all(each.logged("worker joined") for each in self.processes)
 
     def pids(self) -> list[int]:
-        """Return its processes; it fails here if one of them has ended."""
+        """Return its processes, those of their own included.
+
+        Raises:
+            JobNotDone: One of them has ended.
+        """
         for process in self.processes:
-            assert process.process.returncode is None, process.log.read_text()[-3000:]
+            if process.process.returncode is not None:
+                log = process.log.read_text()[-3000:]
+                raise JobNotDone(f"{self.contender.title} has ended; its log: {log}")
         return [pid for process in self.processes for pid in family(process.pid)]
 
     async def stop(self) -> None:
         """Stop its processes: politely, and in the end certainly."""
         for process in self.processes:
             everyone = family(process.pid)
-            process.process.terminate()
+            with suppress(ProcessLookupError):
+                process.process.terminate()
             try:
                 await asyncio.wait_for(process.process.wait(), _STOP_SECONDS)
             except TimeoutError:
@@ -161,12 +172,11 @@ class Stage:
 
     async def publish_one(self, channel: Channel, command: Sent) -> None:
         """Publish a command and wait for its confirm."""
-        queue = self.queues[0]
         is_worker = self.contender.is_worker
         await channel.basic_publish(
-            self.contender.encode(command, queue),
+            self.contender.encode(command, self.queues[0]),
             exchange=self.calls.names.commands if is_worker else "",
-            routing_key=command.request_id if is_worker else queue,
+            routing_key=command.request_id if is_worker else self.queues[0],
             properties=Basic.Properties(
                 content_type="application/json",
                 correlation_id=command.id,
@@ -186,7 +196,6 @@ class Stage:
         """
         found: set[str] = set()
         last = time.monotonic()
-        channel = await broker.open_channel(self.connection)
 
         async def on_event(message: DeliveredMessage) -> None:
             nonlocal last
@@ -194,22 +203,25 @@ class Stage:
             found.add(message.header.properties.correlation_id or "")
             await channel.basic_ack(message.delivery_tag or 0, wait=False)
 
-        await channel.basic_qos(prefetch_count=_STREAM_PREFETCH)
-        await channel.basic_consume(
-            self.calls.names.journal, on_event, arguments={"x-stream-offset": "first"}
-        )
-        with suppress(AssertionError):
-            await eventually(
-                lambda: len(found) >= at_least or time.monotonic() - last >= seconds,
-                "all events are read",
+        # A connection of its own: RabbitMQ closes it when an acknowledgement comes after the
+        # channel has been closed.
+        async with connected(self.calls.services) as connection:
+            channel = await broker.open_channel(connection)
+            await channel.basic_qos(prefetch_count=_STREAM_PREFETCH)
+            consuming = await channel.basic_consume(
+                self.calls.names.journal, on_event, arguments={"x-stream-offset": "first"}
             )
-        await channel.close()
+            with suppress(AssertionError):
+                await eventually(
+                    lambda: len(found) >= at_least or time.monotonic() - last >= seconds,
+                    "all events are read",
+                )
+            await channel.basic_cancel(consuming.consumer_tag or "")
         return found
 
     async def open(self) -> None:
         """Declare what it needs."""
-        settings = self.calls.settings
-        await establish(self.connection, topology(self.calls.names, settings.partitions))
+        await establish(self.connection, topology_of(self.calls.settings))
         if not self.contender.is_worker:
             for queue in self.queues:
                 await Queue(queue, self.contender.arguments(queue)).declare(self.counting)
@@ -218,11 +230,10 @@ class Stage:
         """Stop its processes, and remove what the installation does not know of."""
         await self.stop()
         if not self.contender.is_worker:
-            queue = queue_of(self.calls.names)
             for suffix in ("", *self.contender.queues):
-                await self.counting.queue_delete(queue + suffix)
+                await self.counting.queue_delete(self.queues[0] + suffix)
             for suffix in self.contender.exchanges:
-                await self.counting.exchange_delete(queue + suffix)
+                await self.counting.exchange_delete(self.queues[0] + suffix)
 
 
 @asynccontextmanager
@@ -244,7 +255,8 @@ async def stage(services: Services, contender: Contender, **settings: Any) -> As
         contender: The contender; it is not started.
         settings: Further settings of the worker.
     """
-    values = {"partitions": Settings.from_environment({}).partitions, **contender.settings}
+    partitions = Settings.from_environment({}).partitions
+    values = {"partitions": partitions, **contender.settings}
     async with (
         installation(services, **values, **settings) as calls,
         connected(services) as connection,
@@ -252,6 +264,11 @@ async def stage(services: Services, contender: Contender, **settings: Any) -> As
         made = Stage(
             contender=contender,
             calls=calls,
+            queues=(
+                [calls.names.partition(number) for number in range(partitions)]
+                if contender.is_worker
+                else [queue_of(calls.names)]
+            ),
             connection=connection,
             counting=await broker.open_channel(connection),
             brokers=listener(urlsplit(services.amqp_url).port or 5672),

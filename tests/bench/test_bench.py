@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 from deploy.local import Services
 from tests.bench import __main__ as command
 from tests.bench.contenders import contenders
-from tests.bench.drain import JobNotDone, Window
+from tests.bench.drain import Window
 from tests.bench.results import Drained, Results, read, write
 from tests.bench.run import Plan, run
+from tests.bench.stage import JobNotDone
 
 PLAN = Plan(
     contenders=[each for each in contenders() if each.key in {"worker", "aio-pika"}],

@@ -9,8 +9,8 @@ from aiormq.abc import DeliveredMessage
 from deploy.local import Services
 from tests.bench.commands import Sent
 from tests.bench.contenders import Contender, contenders
-from tests.bench.drain import JobNotDone, check
-from tests.bench.stage import Stage, stage
+from tests.bench.drain import check
+from tests.bench.stage import JobNotDone, Stage, stage
 from tests.harness import START_SECONDS, eventually
 from worker.broker import connection as broker
 
