@@ -17,13 +17,13 @@ from tests.bench.stage import JobNotDone
 PLAN = Plan(
     contenders=[each for each in contenders() if each.key in {"worker", "aio-pika"}],
     rounds=1,
-    commands=6000,
+    commands=24_000,
     window=Window(settle_seconds=0, seconds=0.5),
     rates=(50,),
     latency_seconds=1,
     live_calls=(600, 700),
     history=(2, 3),
-    scaling_commands=3000,
+    scaling_commands=12_000,
     processes=(1, 2),
     starts=1,
 )
