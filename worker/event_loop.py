@@ -1,4 +1,4 @@
-"""The event loop: uvloop, which takes less time, where it is installed; asyncio's own otherwise."""
+"""The event loop: uvloop where it is installed, unless told otherwise; else asyncio's own."""
 
 import asyncio
 from collections.abc import Callable

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from schemas.contract import CommandName, EventName, reason_phrase
+from schemas.contract import OK, CommandName, EventName, reason_phrase
 from schemas.events import Event, Request
 from tests.harness import Installation
 from worker.core.call import Call, State
@@ -16,8 +16,6 @@ _RECORDS: Final = 2000
 
 #: When the calls were last heard of, in milliseconds since the epoch.
 _AT: Final = 1_700_000_000_000
-
-_OK: Final = 200
 
 
 async def preload(calls: Installation, count: int, history: int = 1) -> list[str]:
@@ -55,8 +53,8 @@ def _record(call: Call, request: Request) -> Record:
         name=EventName.CALL_MUTED,
         request_id=call.request_id,
         sequence=call.sequence,
-        status=_OK,
-        reason=reason_phrase(_OK),
+        status=OK,
+        reason=reason_phrase(OK),
         call_state=call.state,
         terminal=False,
         cause=request.id,

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from schemas.contract import CommandName, EventName, reason_phrase
+from schemas.contract import OK, CommandName, EventName, reason_phrase
 from schemas.events import Envelope, Event, Request, stable_id
 from worker.core.call import FLAGS, Call, Pending, State
 from worker.core.table import EFFECTS, TABLE
@@ -56,9 +56,6 @@ _USUAL: Final[dict[EventName, tuple[str, ...]]] = {
     event: (effects.get("state", State.CONNECTED), *(flag for flag in FLAGS if effects.get(flag)))
     for event, effects in EFFECTS.items()
 }
-
-#: The status of a command that did what it is for.
-_OK: Final = 200
 
 #: A global number without separators and parameters (RFC 3966), no longer than E.164 lets it be.
 _TELEPHONE: Final = re.compile(r"tel:\+([1-9][0-9]{0,14})")
@@ -212,7 +209,7 @@ def encode_record(record: Record, request: Request) -> bytes:
     addresses = _encode_address(call.origin), _encode_address(call.destination)
     rows = [_row(event, call.state, request) for event in record.events]
     name = _GRANTED.get(record.message)
-    if name and call.pending is None and len(rows) == 1 and rows[0][1:] == [name, _OK]:
+    if name and call.pending is None and len(rows) == 1 and rows[0][1:] == [name, OK]:
         words, usual = (call.state, *call.flags), _USUAL[name]
         besides = [word for word in words if word not in usual]
         if len(usual) + len(besides) == len(words):
@@ -228,7 +225,7 @@ def _in_full(
     """Return the call and the row that the record of a command has which did what it is for."""
     name = _GRANTED[message]
     words = " ".join((*_USUAL[name], *besides))
-    return [words, origin, destination], [sequence, name, _OK]
+    return [words, origin, destination], [sequence, name, OK]
 
 
 def _row(event: Event, call_state: str, request: Request) -> list[object]:
