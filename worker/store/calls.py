@@ -1,16 +1,13 @@
 """Load many calls in one round trip; commit many in another."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any, Final
 
-from pydantic_core import to_json
-from redis.asyncio import RedisCluster
 from redis.exceptions import ResponseError
 
 from worker.core.call import Call, State
-from worker.errors import CorruptCall, StoreRegressed, StoreUnavailable
+from worker.errors import CorruptCall, StoreRegressed
 from worker.names import Names
 from worker.settings import Durability, Settings
 from worker.store.codec import (
@@ -26,14 +23,8 @@ from worker.store.codec import (
 from worker.store.durability import Barrier
 from worker.store.epoch import Guard
 from worker.store.errors import translated_errors
+from worker.store.scripts import COMMIT, LOAD, run, unless_error
 from worker.store.servers import RedisClient, reconnect
-
-_LOAD: Final = files("worker.store").joinpath("load.lua").read_text()
-_COMMIT: Final = files("worker.store").joinpath("commit.lua").read_text()
-
-#: Calls that one script loads or commits, at most: it takes Redis a millisecond or less, in which
-#: nobody else is served.
-_MOST_AT_ONCE: Final = 64
 
 #: The error prefix of a key that holds another type than a hash (Redis documentation, "Errors").
 WRONG_TYPE: Final = "WRONGTYPE"
@@ -164,23 +155,14 @@ class CallStore:
         asked = {
             request_id: None if ids is None else list(ids) for request_id, ids in wanted.items()
         }
-        with translated_errors():
-            pipeline: Any = self._redis.pipeline(transaction=False)
-            fields = {
-                self.key(request_id): ids is not None and [*CALL_FIELDS, *map(record_field, ids)]
-                for request_id, ids in asked.items()
-            }
-            self._append(pipeline, _LOAD, list(fields.items()))
-            if guard is not None:
-                # Last: a Redis that is the one it was now, was it when the calls were loaded. And
-                # not GET, which a replica would answer.
-                pipeline.getex(guard.key)
-            answers = await pipeline.execute(raise_on_error=False)
-        if guard is not None:
-            guard.check(self._redis, _unless_error(answers.pop()))
+        fields = [
+            (self.key(request_id), ids is not None and [*CALL_FIELDS, *map(record_field, ids)])
+            for request_id, ids in asked.items()
+        ]
+        answers = await run(self._redis, LOAD, fields, guard)
         stored = {
             request_id: _stored(request_id, ids, answer)
-            for (request_id, ids), answer in zip(asked.items(), _each(answers), strict=True)
+            for (request_id, ids), answer in zip(asked.items(), answers, strict=True)
         }
         if guard is not None:
             await self._compare(guard, stored)
@@ -214,23 +196,18 @@ class CallStore:
 
         Returns:
             For each change whether it was committed; False means that the call has moved on since
-            it was loaded, by another worker or by this one's own commit of unknown outcome.
+            it was loaded, by another worker or by this one's own commit of unknown outcome, or that
+            it has one of the records already.
 
         Raises:
+            StoreRegressed: Redis has lost calls; on one server, nothing has been committed.
+            Unavailable: Redis has been rebuilt, or is another server: begin a new session.
             StoreUnavailable: Some may have been committed, some not, or not safely: load and
                 decide again.
         """
-        with translated_errors():
-            pipeline: Any = self._redis.pipeline(transaction=False)
-            writes = [
-                (self.key(change.call.request_id), self._written(change)) for change in changes
-            ]
-            scripts = self._append(pipeline, _COMMIT, writes)
-            await self.barrier.append(self._redis, pipeline, [key for key, _ in writes])
-            options = self.barrier.options(self._redis)
-            answers = await pipeline.execute(raise_on_error=False, **options)
-        done = [_unless_error(answer) == 1 for answer in _each(answers[:scripts])]
-        self.barrier.check(answers[scripts:])
+        writes = [(self.key(change.call.request_id), self._written(change)) for change in changes]
+        answers = await run(self._redis, COMMIT, writes, self._guard, self.barrier)
+        done = [unless_error(answer) == 1 for answer in answers]
         if self._guard is not None:
             for change, committed in zip(changes, done, strict=True):
                 if committed:
@@ -254,7 +231,7 @@ class CallStore:
             pipeline.set(key, b"", px=_PROBE_MS)
             await self.barrier.append(self._redis, pipeline, [key])
             written, *barriers = await pipeline.execute(raise_on_error=False)
-        _unless_error(written)
+        unless_error(written)
         self.barrier.check(barriers)
 
     async def history(self, request_id: str) -> tuple[Call, list[tuple[str, Record]]] | None:
@@ -285,42 +262,21 @@ class CallStore:
             left = int(await client.pttl(self.key(request_id)))
         return left if left >= 0 else None
 
-    def _append(
-        self, pipeline: Any, script: str, calls: Sequence[tuple[str, Sequence[str | bytes] | bool]]
-    ) -> int:
-        """Put a script for many calls on a pipeline; return how often it stands there.
-
-        One argument says all of it: redis-py takes its time over each. EVAL and not EVALSHA: inside
-        a pipeline an empty script cache could not be answered, and a cluster's pipeline refuses
-        EVALSHA. In a cluster each call has a script for itself: their slots differ.
-        """
-        most = 1 if isinstance(self._redis, RedisCluster) else _MOST_AT_ONCE
-        firsts = range(0, len(calls), most)
-        for first in firsts:
-            keys, arguments = zip(*calls[first : first + most], strict=True)
-            pipeline.eval(script, len(keys), *keys, to_json(arguments))
-        return len(firsts)
-
-    def _written(self, change: Change) -> list[str | bytes]:
+    def _written(self, change: Change) -> list[str | bytes | int]:
         fields = encode_call(change.call, change.version + 1, change.before)
-        written = [str(change.version), str(self.kept_ms(change.call))]
         return [
-            *written,
-            *(part for field in fields.items() for part in field),
+            str(change.version),
+            str(self.kept_ms(change.call)),
+            len(change.records),
             *(part for id_, value in change.records.items() for part in (record_field(id_), value)),
+            *(part for field in fields.items() for part in field),
         ]
-
-
-def _each(answers: Iterable[Any]) -> Iterator[Any]:
-    """Go through what scripts for many calls have answered, call by call."""
-    for answer in answers:
-        yield from _unless_error(answer)
 
 
 def _stored(request_id: str, ids: Sequence[str] | None, answer: Any) -> StoredCall | CorruptCall:
     if isinstance(answer, ResponseError) and WRONG_TYPE in str(answer):
         return CorruptCall(f"the key of call {request_id} holds something else")
-    found = _unless_error(answer)
+    found = unless_error(answer)
     if ids is None:
         fields = dict(zip(found[::2], found[1::2], strict=True))
         values = [fields.get(name.encode()) for name in CALL_FIELDS]
@@ -337,9 +293,3 @@ def _stored(request_id: str, ids: Sequence[str] | None, answer: Any) -> StoredCa
     except CorruptCall as error:
         return error
     return StoredCall(call, version, records)
-
-
-def _unless_error(answer: Any) -> Any:
-    if isinstance(answer, Exception):
-        raise StoreUnavailable(str(answer)) from answer
-    return answer

@@ -3,7 +3,7 @@
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
@@ -14,9 +14,6 @@ from worker.store.servers import RedisClient, Servers
 
 #: Seconds that one round trip may take before its outcome counts as unknown.
 SOCKET_TIMEOUT_SECONDS: Final = 2.0
-
-#: The pipeline and the heartbeat use one connection each; the rest is for the command line.
-_MAX_CONNECTIONS: Final = 8
 
 #: What a URL may say about TLS, as in redis-py.
 _TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
@@ -54,27 +51,23 @@ def connect(url: str, servers: Servers | None = None) -> RedisClient:
         )
     if problem := _misplaced(parts, kind):
         raise ConfigurationError(f"CALL_CONTROL_REDIS_URL: {problem}")
+    greeting: dict[str, Any] = {} if servers is None else {"redis_connect_func": servers.greet}
     options: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
     }
-    greeting = {"redis_connect_func": servers.greet} if servers is not None else {}
     try:
         if kind == "sentinel":
             return _behind_sentinel(parts, options | _tls(parts), greeting)
         if kind == "cluster":
             return _in_cluster(parts, options | _tls(parts), greeting)
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_MAX_CONNECTIONS,
-            timeout=SOCKET_TIMEOUT_SECONDS,
-            **options,
-            **greeting,
-        )
+        # Its pool opens a connection where none is free, up to a hundred; one that waits for a free
+        # one takes its time over every command.
+        client: Redis = Redis.from_url(url, **options, **greeting)
     except ValueError as error:
         raise ConfigurationError(f"CALL_CONTROL_REDIS_URL: {error}") from None
-    return Redis.from_pool(pool)
+    return client
 
 
 async def close(client: RedisClient) -> None:

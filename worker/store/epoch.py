@@ -112,6 +112,11 @@ class Guard:
         self._epoch: Epoch | None = None
         self._committed: OrderedDict[str, tuple[int, bool, float]] = OrderedDict()
 
+    @property
+    def value(self) -> bytes:
+        """The key's value in this session's epoch; none if there is none."""
+        return self._epoch.encode() if self._epoch else b""
+
     async def begin(self, redis: RedisClient) -> Epoch | None:
         """Take up the epoch in force at the start of a session; None if there never was one.
 
@@ -181,7 +186,7 @@ class Guard:
             Unavailable: A new epoch has begun, or another server has answered.
         """
         known = self._epoch
-        if known is not None and value == known.encode():
+        if known is not None and value == self.value:
             if not self.servers.known(redis) <= self._compared:
                 raise Unavailable("Redis is another server, or has been restarted")
             return
@@ -222,7 +227,7 @@ class Guard:
         """
         client: Any = redis
         if value is None:
-            value = self._epoch.encode() if self._epoch else b""
+            value = self.value
         with translated_errors():
             await client.eval(_CONDEMN, 1, self.key, value)
 

@@ -1,0 +1,135 @@
+"""Run a script for many calls in one round trip, while Redis is the one it was.
+
+The guard's epoch is read in the same step: by the script itself where one server has all keys, so
+that nothing is written in another epoch, and else beside it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.resources import files
+from typing import Any, Final
+
+from pydantic_core import to_json
+from redis.asyncio import RedisCluster
+
+from worker.errors import StoreUnavailable
+from worker.store.durability import Barrier
+from worker.store.epoch import Guard
+from worker.store.errors import translated_errors
+from worker.store.servers import RedisClient
+
+LOAD: Final = files("worker.store").joinpath("load.lua").read_text()
+COMMIT: Final = files("worker.store").joinpath("commit.lua").read_text()
+
+#: Calls that one script loads or commits, at most: it takes Redis a millisecond or less, in which
+#: nobody else is served.
+_MOST_AT_ONCE: Final = 64
+
+
+async def run(
+    redis: RedisClient,
+    script: str,
+    calls: Sequence[tuple[str, object]],
+    guard: Guard | None,
+    barrier: Barrier | None = None,
+) -> list[Any]:
+    """Run a script for calls, and return its answer for each.
+
+    One argument says all of it: redis-py takes its time over each. EVAL and not EVALSHA: inside a
+    pipeline an empty script cache could not be answered, and a cluster's pipeline refuses EVALSHA.
+    In a cluster each call has a script for itself: their slots differ.
+
+    Args:
+        redis: The client.
+        script: The script.
+        calls: The key of each, and what the script is told of it.
+        guard: What is known of this Redis, if it matters.
+        barrier: What to wait for behind the scripts.
+
+    Raises:
+        StoreRegressed: Redis has lost calls.
+        Unavailable: Redis has been rebuilt, or is another server: begin a new session.
+        StoreUnavailable: Redis did not answer, or not with all of it.
+    """
+    if isinstance(redis, RedisCluster):
+        return await _run_in_cluster(redis, script, calls, guard, barrier)
+    firsts = range(0, len(calls), _MOST_AT_ONCE)
+    commands = [_eval(script, calls[at : at + _MOST_AT_ONCE], guard) for at in firsts]
+    with translated_errors():
+        answers = await _execute(redis, commands, barrier)
+    found: list[Any] = []
+    for answer in map(unless_error, answers[: len(commands)]):
+        if guard is not None:
+            guard.check(redis, unless_error(answer.pop()))
+        found += answer
+    if barrier is not None:
+        barrier.check(answers[len(commands) :])
+    return found
+
+
+def _eval(
+    script: str, calls: Sequence[tuple[str, object]], guard: Guard | None
+) -> tuple[str | bytes | int, ...]:
+    keys, arguments = zip(*calls, strict=True)
+    if guard is None:
+        return "EVAL", script, len(keys), *keys, to_json(arguments)
+    return "EVAL", script, len(keys) + 1, *keys, guard.key, to_json(arguments), guard.value
+
+
+async def _execute(
+    client: Any, commands: Sequence[tuple[str | bytes | int, ...]], barrier: Barrier | None
+) -> list[Any]:
+    if len(commands) == 1 and not barrier:
+        # A pipeline of one would take redis-py half as long again.
+        return [await client.execute_command(*commands[0])]
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    if barrier is not None:
+        await barrier.append(client, pipeline, ())
+    answers: list[Any] = await pipeline.execute(raise_on_error=False)
+    return answers
+
+
+async def _run_in_cluster(
+    redis: RedisCluster,
+    script: str,
+    calls: Sequence[tuple[str, object]],
+    guard: Guard | None,
+    barrier: Barrier | None,
+) -> list[Any]:
+    options: dict[str, bool] = {}
+    with translated_errors():
+        pipeline: Any = redis.pipeline(transaction=False)
+        for key, argument in calls:
+            pipeline.eval(script, 1, key, to_json([argument]))
+        if barrier is not None:
+            await barrier.append(redis, pipeline, [key for key, _ in calls])
+            options = barrier.options(redis)
+        if guard is not None:
+            # Last: a Redis that is the one it was now, was it when the calls were loaded. And not
+            # GET, which a replica would answer.
+            pipeline.getex(guard.key)
+        answers = await pipeline.execute(raise_on_error=False, **options)
+    if guard is not None:
+        guard.check(redis, unless_error(answers.pop()))
+    found = list(_each(answers[: len(calls)]))
+    if barrier is not None:
+        barrier.check(answers[len(calls) :])
+    return found
+
+
+def _each(answers: Iterable[Any]) -> Iterator[Any]:
+    """Go through what scripts for many calls have answered, call by call."""
+    for answer in answers:
+        yield from unless_error(answer)
+
+
+def unless_error(answer: Any) -> Any:
+    """Return an answer.
+
+    Raises:
+        StoreUnavailable: It is an error.
+    """
+    if isinstance(answer, Exception):
+        raise StoreUnavailable(str(answer)) from answer
+    return answer
