@@ -3,7 +3,6 @@
 The faults replace methods or functions in the worker's own process; everything else is real.
 """
 
-import asyncio
 import os
 import signal
 import sys
@@ -19,7 +18,7 @@ from schemas.events import Event
 from worker import outgoing, reading
 from worker.broker import messages
 from worker.broker.inbox import Inbox
-from worker.broker.outbox import Outbox, Outgoing
+from worker.broker.publisher import Batch, Outgoing, Publisher
 from worker.broker.subscription import Delivery
 from worker.cli.app import app
 from worker.core.call import Call
@@ -43,9 +42,6 @@ LAST_WORDS: Final = "struck at "
 #: Asked with a step's name whenever commands get there; returns the signal that the worker is to
 #: send to itself, or 0.
 Doom = Callable[[str], int]
-
-#: Seconds that published frames may take to reach the socket, the opening of a channel included.
-_MOST_SECONDS: Final = 10.0
 
 #: The call whose commands are poison.
 POISON = "poison"
@@ -80,25 +76,16 @@ def strike_when(doomed: Doom) -> None:
 
 
 def _strike_while_publishing(doomed: Doom) -> None:
-    step, publish = "after_publish_before_confirm", Outbox._publish_once  # noqa: SLF001 - sabotage
+    step, publish = "after_publish_before_confirm", Publisher.publish
 
-    async def publish_struck(
-        self: Outbox, messages: Sequence[Outgoing], hold_seconds: float
-    ) -> list[Outgoing]:
-        number = doomed(step) if messages else 0
-        if not number:
-            return await publish(self, messages, hold_seconds)
-        confirmed = asyncio.create_task(publish(self, messages, hold_seconds))
-        deadline = time.monotonic() + _MOST_SECONDS
-        while not confirmed.done() and time.monotonic() < deadline:
-            await asyncio.sleep(0)
-            if self._events and self._events._batch:  # noqa: SLF001 - sabotage
-                # It is written to the socket in the turn in which it begins.
-                _strike(step, number)
-                break
-        return await confirmed
+    def publish_struck(self: Publisher, messages: Sequence[Outgoing], *, mandatory: bool) -> Batch:
+        # It is written to the socket in there.
+        batch = publish(self, messages, mandatory=mandatory)
+        if messages and mandatory:
+            _strike(step, doomed(step))
+        return batch
 
-    _replace(Outbox, "_publish_once", publish_struck)
+    _replace(Publisher, "publish", publish_struck)
 
 
 def set_clock(offset_seconds: Callable[[], float]) -> None:

@@ -1,12 +1,13 @@
 """A command's way through the worker, in seven steps; nothing else knows their order.
 
 1. take what has arrived, from all partitions, and read it;
-2. load the calls it is for, and the records of what has been answered before;
+2. load the calls it is for, and the records of what has been answered before, unless this worker
+   remembers a call as it left it;
 3. decide, folding the commands of one call in order;
 4. commit state and records, one compare-and-set per call;
 5. wait until Redis has that on disk, or on a replica, if so much is asked for (in the same round
    trip, and a shortfall holds the batch);
-6. publish the events, and wait for their confirms;
+6. publish the events, and wait for their confirms, while the next are on their way;
 7. acknowledge the commands, unless Redis has lost anything meanwhile.
 
 A crash before 7 brings the commands back; after 4 their records answer them, with the same events.
@@ -15,12 +16,12 @@ So the unacknowledged command is the outbox, and there is no other.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import structlog
 from tenacity import (
@@ -34,16 +35,16 @@ from tenacity import (
 from schemas.contract import EventNames
 from worker.batch import Decide, Outcome, fold, unanswerable, wanted_records
 from worker.broker.inbox import Inbox
-from worker.broker.outbox import Outbox, Outgoing
+from worker.broker.outbox import Batch, Outbox, Outgoing
 from worker.broker.subscription import Delivery
 from worker.core.call import Call
 from worker.core.messages import Decision, Message
-from worker.errors import StoreUnavailable
+from worker.errors import CorruptCall, StoreUnavailable
 from worker.names import Names
 from worker.observer import Observer
 from worker.outgoing import build
 from worker.reading import Item, by_call, read_delivery
-from worker.store import CallStore, StoredCall, Suspects
+from worker.store import CallStore, Change, Memory, StoredCall, Suspects
 
 _log: Final = structlog.get_logger(__name__)
 _T = TypeVar("_T")
@@ -55,6 +56,17 @@ _MOST_CONFLICTS: Final = 5
 #: How often a command has come back when it is processed alone from then on. Few do: a worker that
 #: dies, loses a service or hands a partition over returns each command once.
 _SUSPICIOUS_RETURNS: Final = 8
+
+#: From how many messages on a batch is large. It shares what others have for themselves: a confirm,
+#: an acknowledgement.
+_MANY: Final = 32
+
+#: Batches that may be on their way to RabbitMQ unconfirmed, besides the one that is looked at.
+_MOST_UNCONFIRMED: Final = 8
+
+#: How long small batches are collected that can be acknowledged together, in seconds. Nobody waits
+#: for it, and RabbitMQ has as much work with one acknowledgement as with one of many.
+_COLLECTING_SECONDS: Final = 0.005
 
 #: How many workers may die while they process a command alone, before it counts as the cause.
 _MOST_CRASHES: Final = 3
@@ -73,12 +85,35 @@ def _crash(call: Call, message: Message) -> Decision:
     raise WorkersCrashed
 
 
+class _Published(NamedTuple):
+    outcomes: list[Outcome]
+    batch: Batch
+    replies: list[Outgoing]
+    at: float
+
+
+class _Way:
+    """The batches between the steps.
+
+    Attributes:
+        committed: Those to publish; joined when all that was put there has been acknowledged.
+        published: Those to be confirmed.
+        confirmed: Those to acknowledge.
+    """
+
+    def __init__(self) -> None:
+        self.committed: asyncio.Queue[list[Outcome]] = asyncio.Queue(maxsize=1)
+        self.published: asyncio.Queue[_Published] = asyncio.Queue(maxsize=_MOST_UNCONFIRMED)
+        self.confirmed: asyncio.Queue[list[Outcome]] = asyncio.Queue()
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """The seven steps over one inbox, store and outbox.
 
-    Two batches are under way at a time: while the events of one are being confirmed, the next is
-    decided. Both halves go through the batches in order, so a call's events do too.
+    Several batches are under way at a time: while the events of one are being confirmed, those of
+    the next are published, and the one behind it is decided. Each step goes through the batches in
+    order, so a call's events do too.
 
     Args:
         inbox: Where commands come from.
@@ -91,6 +126,7 @@ class Pipeline:
         event_names: Which name stands in an event's body.
         batch_size: Most commands in one batch; a batch is never waited for.
         hold_seconds: How long a batch is held while Redis is away.
+        memory: What is known of calls without loading them.
     """
 
     inbox: Inbox
@@ -103,6 +139,7 @@ class Pipeline:
     event_names: EventNames
     batch_size: int
     hold_seconds: float
+    memory: Memory = field(default_factory=Memory)
 
     async def run(self) -> None:
         """Process commands until cancelled.
@@ -113,28 +150,28 @@ class Pipeline:
             Unavailable: Redis was restored, or is another server: a new session is to begin.
             BrokerUnavailable: The connection is gone; what was taken will be delivered again.
         """
-        committed: asyncio.Queue[list[Outcome]] = asyncio.Queue(maxsize=1)
+        way = _Way()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._take_and_commit(committed))
-            tasks.create_task(self._publish_and_acknowledge(committed))
+            tasks.create_task(self._take_and_commit(way))
+            tasks.create_task(self._publish(way))
+            tasks.create_task(self._confirm(way))
+            tasks.create_task(self._acknowledge(way))
 
-    async def _take_and_commit(self, committed: asyncio.Queue[list[Outcome]]) -> None:
+    async def _take_and_commit(self, way: _Way) -> None:
         while True:
             deliveries = await self.inbox.take(self.batch_size)
             self.observer.taken(deliveries)
             for suspicious, some in groupby(deliveries, _is_suspicious):
                 if suspicious:
                     for delivery in some:
-                        await self._process_alone(delivery, committed)
+                        await self._process_alone(delivery, way)
                 else:
-                    await committed.put(await self.commit(self._read(some), self.decide))
+                    await way.committed.put(await self.commit(self._read(some), self.decide))
 
-    async def _process_alone(
-        self, delivery: Delivery, committed: asyncio.Queue[list[Outcome]]
-    ) -> None:
+    async def _process_alone(self, delivery: Delivery, way: _Way) -> None:
         """Process a delivery while nothing else is under way, so that a crash is its own doing."""
         partition = delivery.subscription.partition
-        await committed.join()
+        await way.committed.join()
         died = await self._patiently("suspects", partial(self.suspects.begin, partition))
         try:
             guilty = died >= _MOST_CRASHES
@@ -142,8 +179,8 @@ class Pipeline:
             if guilty:
                 _log.error("workers crash on a command", **items[0].identity, workers=died)
                 self.observer.metrics.poisoned.inc()
-            await committed.put(await self.commit(items, _crash if guilty else self.decide))
-            await committed.join()
+            await way.committed.put(await self.commit(items, _crash if guilty else self.decide))
+            await way.committed.join()
         except BaseException:
             with suppress(StoreUnavailable):
                 await self.suspects.withdraw()
@@ -159,29 +196,28 @@ class Pipeline:
         outcomes = {id(item): unanswerable(item, at) for item in items if item.request_id is None}
         calls = by_call(items)
         since: dict[str, int] = {}
+        stored = self._recalled(calls, at)
         for _ in range(_MOST_CONFLICTS):
             if not calls:
                 break
-            wanted = {call: wanted_records(items, call in since) for call, items in calls.items()}
-            stored = await self._patiently("load", partial(self.store.load, wanted))
+            wanted = {
+                call: wanted_records(of_call, call in since)
+                for call, of_call in calls.items()
+                if call not in stored
+            }
+            if wanted:
+                stored |= await self._patiently("load", partial(self.store.load, wanted))
             folded = {
                 call: fold(
                     stored[call], of_call, decide, at, since=since.get(call), anew=self.store.waits
                 )
                 for call, of_call in calls.items()
             }
-            for call, loaded in stored.items():
-                if isinstance(loaded, StoredCall):
-                    since.setdefault(call, loaded.call.sequence)
+            for call, found in stored.items():
+                if isinstance(found, StoredCall):
+                    since.setdefault(call, found.call.sequence)
             changes = [change for change, _ in folded.values() if change is not None]
-            done = []
-            if changes:
-                done = await self._patiently("commit", partial(self.store.commit, changes))
-            beaten = {
-                change.call.request_id
-                for change, committed in zip(changes, done, strict=True)
-                if not committed
-            }
+            beaten = await self._write(changes, calls, at)
             self.observer.metrics.conflicts.inc(len(beaten))
             for call, (_, of_call) in folded.items():
                 if call not in beaten:
@@ -189,22 +225,77 @@ class Pipeline:
                         outcome.close()
                         outcomes[id(outcome.item)] = outcome
                     del calls[call]
+            stored = {}
         self.inbox.give_back(item.delivery for of_call in calls.values() for item in of_call)
         return [outcomes[id(item)] for item in items if id(item) in outcomes]
 
-    async def _publish_and_acknowledge(self, committed: asyncio.Queue[list[Outcome]]) -> None:
+    async def _write(
+        self, changes: Sequence[Change], calls: Mapping[str, Sequence[Item]], at: int
+    ) -> set[str]:
+        """Commit changes, and remember them; return the calls that have moved on meanwhile."""
+        if not changes:
+            return set()
+        beaten = set()
+        until = at + self.store.clock_tolerance_ms
+        done = await self._patiently("commit", partial(self.store.commit, changes))
+        for change, committed in zip(changes, done, strict=True):
+            call = change.call.request_id
+            if committed:
+                owner = calls[call][0].delivery.subscription
+                self.memory.remember(change.call, change.version + 1, owner, until)
+            else:
+                self.memory.forget(call)
+                beaten.add(call)
+        return beaten
+
+    def _recalled(
+        self, calls: Mapping[str, Sequence[Item]], at: int
+    ) -> dict[str, StoredCall | CorruptCall]:
+        """Return what is known of calls, except of those whose messages have come back."""
+        known: dict[str, StoredCall | CorruptCall] = {}
+        for call, items in calls.items():
+            stored = self.memory.recall(call, items[0].delivery.subscription, at)
+            if stored is not None and not any(item.delivery.redelivered for item in items):
+                known[call] = stored
+        return known
+
+    async def _publish(self, way: _Way) -> None:
         while True:
-            outcomes = await committed.get()
+            outcomes = await way.committed.get()
             messages, replies = self._messages(outcomes)
-            with self.observer.metrics.confirm.time():
-                await self.outbox.publish(messages)
-            self.observer.confirmed(outcomes)
-            await self.outbox.reply(replies)
+            if len(messages) >= _MANY:
+                # More than this RabbitMQ takes no sooner: it piles them up, and that slows it down.
+                await way.published.join()
+            at = time.perf_counter()
+            batch = await self.outbox.publish(messages)
+            await way.published.put(_Published(outcomes, batch, replies, at))
+            await self.outbox.drain()
+
+    async def _confirm(self, way: _Way) -> None:
+        while True:
+            published = await way.published.get()
+            await self.outbox.confirmed(published.batch)
+            way.published.task_done()
+            self.observer.metrics.confirm.observe(time.perf_counter() - published.at)
+            self.observer.confirmed(published.outcomes)
+            await self.outbox.reply(published.replies)
+            way.confirmed.put_nowait(published.outcomes)
+
+    async def _acknowledge(self, way: _Way) -> None:
+        while True:
+            batches = [await way.confirmed.get()]
+            if len(batches[0]) < _MANY:
+                await asyncio.sleep(_COLLECTING_SECONDS)
+            while not way.confirmed.empty():
+                batches.append(way.confirmed.get_nowait())
             # What is acknowledged does not come back, so it must be in a journal that is read
             # after Redis has lost it, or in Redis.
             await self._patiently("look", self.store.look)
-            await self.inbox.settle(outcome.item.delivery for outcome in outcomes)
-            committed.task_done()
+            await self.inbox.settle(
+                outcome.item.delivery for outcomes in batches for outcome in outcomes
+            )
+            for _ in batches:
+                way.committed.task_done()
 
     def _messages(self, outcomes: Sequence[Outcome]) -> tuple[list[Outgoing], list[Outgoing]]:
         messages: list[Outgoing] = []

@@ -1,7 +1,8 @@
 """Publish events and dead letters, and wait until RabbitMQ has confirmed them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -16,7 +17,7 @@ from worker.broker.connection import Channel, Connection, broker_errors, is_bloc
 from worker.broker.publisher import Batch, Outgoing, Publisher, open_publisher
 from worker.errors import BrokerUnavailable
 
-__all__ = ["Outbox", "Outgoing"]
+__all__ = ["Batch", "Outbox", "Outgoing"]
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -36,18 +37,17 @@ def _raise_if_incomplete(messages: Sequence[Outgoing]) -> None:
         raise _Incomplete(f"RabbitMQ has not taken {len(messages)} events")
 
 
-def _to_repeat(batch: Batch) -> list[Outgoing]:
+def _to_repeat(batches: Iterable[Batch]) -> list[Outgoing]:
     """Return what has not been confirmed, and what comes behind it in the same order."""
-    failed = batch.unconfirmed.union(batch.refused)
-    if not failed:
-        return []
     again: list[Outgoing] = []
     broken: set[str] = set()
-    for place, message in enumerate(batch.messages):
-        if place in failed:
-            broken.add(message.order)
-        if message.order in broken:
-            again.append(message)
+    for batch in batches:
+        failed = batch.unconfirmed.union(batch.refused)
+        for place, message in enumerate(batch.messages):
+            if place in failed:
+                broken.add(message.order)
+            if message.order in broken:
+                again.append(message)
     return again
 
 
@@ -79,60 +79,97 @@ class Outbox:
         self._events: Publisher | None = None
         self._replies: Publisher | None = None
         self._life: Channel | None = None
+        self._unconfirmed_batches: deque[Batch] = deque()
+        # Held while something is repeated: nothing of the same call may come in between.
+        self._writing = asyncio.Lock()
 
-    async def publish(self, messages: Sequence[Outgoing]) -> None:
-        """Publish a batch, and return when all of it is confirmed.
+    async def publish(self, messages: Sequence[Outgoing]) -> Batch:
+        """Publish a batch behind those before it, and return it: see ``confirmed``.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        async with self._writing:
+            batch = await self._publish(messages)
+            self._unconfirmed_batches.append(batch)
+            return batch
+
+    async def drain(self) -> None:
+        """Wait until the socket has taken most of what has been published.
+
+        Raises:
+            BrokerUnavailable: The connection is gone.
+        """
+        try:
+            await self._connection.frames.drain()
+        except ConnectionError as error:
+            raise BrokerUnavailable(f"RabbitMQ: {error} (while publishing)") from error
+
+    async def confirmed(self, batch: Batch) -> None:
+        """Return when all of a batch is confirmed. Of each it is to be asked, in their order.
 
         Raises:
             BrokerUnavailable: Part of it is not confirmed, and may have been published or not.
+        """
+        batches = self._unconfirmed_batches
+        if not batches or batches[0] is not batch:
+            # It has been repeated together with one before it.
+            return
+        await self._wait([batch])
+        if not batch.taken:
+            try:
+                async with self._writing:
+                    await self._hold_and_repeat()
+            finally:
+                self._unconfirmed.set(0)
+        else:
+            batches.popleft()
+
+    async def _publish(self, messages: Sequence[Outgoing]) -> Batch:
+        if self._events is None:
+            self._events = await open_publisher(self._connection)
+        return self._events.publish(messages, mandatory=True)
+
+    async def _hold_and_repeat(self) -> None:
+        """Hold all that is not confirmed, and repeat what is not, until it is.
+
+        Raises:
+            BrokerUnavailable: The broker does not live.
         """
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_Incomplete),
             wait=wait_random_exponential(multiplier=0.1, max=2.0),
         )
-        left = list(messages)
-        try:
-            async for attempt in retrying:
-                with attempt:
-                    doublings = min(attempt.retry_state.attempt_number - 1, 10)
-                    hold_seconds = min(self._confirm_seconds * 2**doublings, _MOST_HOLD_SECONDS)
-                    left = await self._publish_once(left, hold_seconds)
-                    _raise_if_incomplete(left)
-        finally:
-            self._unconfirmed.set(0)
+        batches: Collection[Batch] = self._unconfirmed_batches
+        if self._unconfirmed_batches[0].done.done():
+            # It was refused; of those behind it nothing is known yet.
+            await self._wait(batches)
+        left: list[Outgoing] = []
+        async for attempt in retrying:
+            with attempt:
+                if left:
+                    batches = [await self._publish(left)]
+                    await self._wait(batches)
+                doublings = min(attempt.retry_state.attempt_number - 1, 10)
+                hold_seconds = min(self._confirm_seconds * 2**doublings, _MOST_HOLD_SECONDS)
+                await self._hold(batches, hold_seconds)
+                left = _to_repeat(batches)
+                _raise_if_incomplete(left)
+        self._unconfirmed_batches.clear()
 
-    async def _publish_once(
-        self, messages: Sequence[Outgoing], hold_seconds: float
-    ) -> list[Outgoing]:
-        """Publish messages, and return those to publish again."""
-        if self._events is None:
-            self._events = await open_publisher(self._connection)
-        batch = Batch(messages)
-        publishing = asyncio.create_task(self._events.publish(batch, mandatory=True))
-        try:
-            await self._hold(publishing, hold_seconds)
-        finally:
-            if publishing.cancel():
-                # Nobody will ask it what became of it.
-                publishing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if publishing.done():
-            publishing.result()
-        else:
-            # Left open: one that waits for a queue would not answer.
-            self._events = None
-        for place, why in batch.refused.items():
-            _log.warning("event refused", exchange=messages[place].exchange, why=why)
-        return _to_repeat(batch)
+    async def _wait(self, batches: Iterable[Batch]) -> None:
+        waiting = {batch.done for batch in batches if not batch.done.done()}
+        if waiting:
+            await asyncio.wait(waiting, timeout=self._confirm_seconds)
 
-    async def _hold(self, publishing: "asyncio.Task[None]", seconds: float) -> None:
-        """Wait for the confirms of a batch for so long, and longer while the broker blocks.
+    async def _hold(self, batches: Collection[Batch], seconds: float) -> None:
+        """Hold batches that were not confirmed in time for so long, or while the broker blocks.
 
         Raises:
             BrokerUnavailable: The broker does not live.
         """
         held = 0.0
-        await asyncio.wait({publishing}, timeout=self._confirm_seconds)
-        while not publishing.done():
+        while not all(batch.done.done() for batch in batches):
             if not await is_blocked(self._connection):
                 await self._sign_of_life()
                 held += self._confirm_seconds
@@ -143,8 +180,16 @@ class Outbox:
                     why="has a queue bound to them lost its majority?",
                 )
                 if held >= seconds:
-                    return
-            await asyncio.wait({publishing}, timeout=self._confirm_seconds)
+                    # Left open: one that waits for a queue would not answer.
+                    self._events = None
+                    break
+            await self._wait(batches)
+        for batch in batches:
+            if batch.done.done():
+                batch.done.result()
+            for place, why in batch.refused.items():
+                exchange = batch.messages[place].exchange
+                _log.warning("event refused", exchange=exchange, why=why)
 
     async def _sign_of_life(self) -> None:
         """Ask for an answer on a channel of its own: the one that publishes may wait for a queue.
@@ -175,8 +220,8 @@ class Outbox:
             async with broker_errors("publishing replies", _REPLY_SECONDS):
                 if self._replies is None or not self._replies.is_open:
                     self._replies = await open_publisher(self._connection)
-                batch = Batch(messages)
-                await self._replies.publish(batch, mandatory=False)
+                batch = self._replies.publish(messages, mandatory=False)
+                await batch.done
         except BrokerUnavailable as error:
             # Of a connection that is lost, others tell the session.
             _log.warning("replies not confirmed", why=str(error))

@@ -1,4 +1,4 @@
-"""A channel that publishes with confirms, a batch at a time.
+"""A channel that publishes with confirms, batch after batch.
 
 RabbitMQ numbers what is published on a channel from 1 on, and confirms by number: one message, or
 all up to one. A message that no queue takes is returned first, and then confirmed (RabbitMQ
@@ -6,6 +6,7 @@ documentation, "Consumer Acknowledgements and Publisher Confirms").
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from struct import Struct
 from typing import Final, NamedTuple
@@ -18,9 +19,6 @@ from worker.broker.contents import ACK, NACK, RETURN, Contents, published
 from worker.broker.decoding import decode_properties, short_string
 from worker.broker.frames import METHOD
 from worker.errors import BrokerUnavailable
-
-#: How much is written before the socket has taken it, in bytes: RabbitMQ may not read for long.
-_PIECE_BYTES: Final = 2**18
 
 #: What a frame is made of beside its payload, in bytes.
 _FRAME_OVERHEAD: Final = 8
@@ -68,7 +66,8 @@ class Batch:
         messages: The messages.
         unconfirmed: The places of those of which RabbitMQ has said nothing yet.
         refused: Why it has not taken a message, by its place.
-        done: Done when it has said something of each.
+        done: Done when it has said something of each; fails with ``BrokerUnavailable`` where it no
+            longer can.
     """
 
     def __init__(self, messages: Sequence[Outgoing]) -> None:
@@ -80,6 +79,11 @@ class Batch:
         self.done.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._before = 0
         self._settle()
+
+    @property
+    def taken(self) -> bool:
+        """Whether RabbitMQ has confirmed all of it."""
+        return not self.unconfirmed and not self.refused
 
     def confirm(self, place: int, *, multiple: bool, taken: bool) -> None:
         """Note what RabbitMQ has said of a message, or of all up to it.
@@ -97,10 +101,13 @@ class Batch:
         self.unconfirmed.difference_update(places)
         self._settle()
 
-    def send_back(self, exchange: str, routing_key: str, encoded: bytes, why: str) -> None:
+    def send_back(self, exchange: str, routing_key: str, encoded: bytes, why: str) -> bool:
         """Note that no queue has taken a message. It is still to be confirmed.
 
         Nothing but what it says tells which one it is; of equal ones it is the first.
+
+        Returns:
+            Whether it is one of these.
         """
         message_id = decode_properties(encoded)[0].message_id
         for place in sorted(self.unconfirmed.difference(self.refused)):
@@ -110,7 +117,8 @@ class Batch:
                 routing_key,
             ) and message.properties.message_id == message_id:
                 self.refused[place] = why
-                return
+                return True
+        return False
 
     def _settle(self) -> None:
         if not self.unconfirmed and not self.done.done():
@@ -131,8 +139,8 @@ class Publisher:
         frame_bytes = channel.connection.connection_tune.frame_max or _MOST_FRAME_BYTES
         self._payload_bytes = frame_bytes - _FRAME_OVERHEAD
         self._written = 0
-        self._batch: Batch | None = None
-        self._first = 1
+        # Each with the number of its first message.
+        self._unconfirmed: deque[tuple[int, Batch]] = deque()
         self._returned = Contents(RETURN, 0, self._on_return)
         self._frames.hand(channel, self._take)
         channel.closing.add_done_callback(self._on_close)
@@ -142,26 +150,17 @@ class Publisher:
         """Whether it can publish."""
         return self._frames.is_open(self._channel)
 
-    async def publish(self, batch: Batch, *, mandatory: bool) -> None:
-        """Publish a batch, and return when RabbitMQ has confirmed or refused all of it.
+    def publish(self, messages: Sequence[Outgoing], *, mandatory: bool) -> Batch:
+        """Publish messages, and return the batch that tells what becomes of them.
 
         Raises:
             BrokerUnavailable: The channel is gone.
         """
-        self._batch, self._first = batch, self._written + 1
-        try:
-            await self._write(batch.messages, mandatory=mandatory)
-            await batch.done
-        except ConnectionError as error:
-            raise BrokerUnavailable(f"RabbitMQ: {error} (while publishing)") from error
-        finally:
-            self._batch = None
-
-    async def _write(self, messages: Sequence[Outgoing], *, mandatory: bool) -> None:
-        piece: list[bytes] = []
-        size = 0
-        for message in messages:
-            frames = published(
+        batch = Batch(messages)
+        if not self.is_open:
+            raise BrokerUnavailable("RabbitMQ: channel closed (while publishing)")
+        frames = [
+            published(
                 self._channel.number,
                 message.exchange,
                 message.routing_key,
@@ -170,44 +169,51 @@ class Publisher:
                 mandatory=mandatory,
                 payload_bytes=self._payload_bytes,
             )
-            piece.append(frames)
-            size += len(frames)
-            if size >= _PIECE_BYTES:
-                self._write_piece(piece)
-                await self._frames.drain()
-                piece, size = [], 0
-        self._write_piece(piece)
-
-    def _write_piece(self, piece: Sequence[bytes]) -> None:
-        if not self.is_open:
-            raise ConnectionError("channel closed")
-        self._frames.write(b"".join(piece))
-        self._written += len(piece)
+            for message in messages
+        ]
+        try:
+            self._frames.write(b"".join(frames))
+        except ConnectionError as error:
+            raise BrokerUnavailable(f"RabbitMQ: {error} (while publishing)") from error
+        if messages:
+            self._unconfirmed.append((self._written + 1, batch))
+            self._written += len(messages)
+        return batch
 
     def _take(self, kind: int, payload: bytes) -> bool:
         if kind == METHOD and payload.startswith((ACK, NACK)):
-            if self._batch is not None:
-                number, bits = _CONFIRM.unpack_from(payload, len(ACK))
-                self._batch.confirm(
-                    number - self._first,
-                    multiple=bool(bits & _MULTIPLE),
-                    taken=payload.startswith(ACK),
-                )
+            number, bits = _CONFIRM.unpack_from(payload, len(ACK))
+            self._confirm(number, multiple=bool(bits & _MULTIPLE), taken=payload.startswith(ACK))
             return True
         return self._returned.take(kind, payload)
 
+    def _confirm(self, number: int, *, multiple: bool, taken: bool) -> None:
+        for first, batch in self._unconfirmed:
+            place = number - first
+            if place < 0:
+                break
+            last = len(batch.messages) - 1
+            if multiple or place <= last:
+                batch.confirm(min(place, last), multiple=multiple, taken=taken)
+        while self._unconfirmed and self._unconfirmed[0][1].done.done():
+            self._unconfirmed.popleft()
+
     def _on_return(self, arguments: bytes, encoded: bytes, _: bytes) -> None:
-        if self._batch is not None:
-            why, at = short_string(arguments, _REPLY_CODE_BYTES)
-            exchange, at = short_string(arguments, at)
-            routing_key, at = short_string(arguments, at)
-            self._batch.send_back(exchange, routing_key, encoded, why)
+        why, at = short_string(arguments, _REPLY_CODE_BYTES)
+        exchange, at = short_string(arguments, at)
+        routing_key, at = short_string(arguments, at)
+        for _first, batch in self._unconfirmed:
+            if batch.send_back(exchange, routing_key, encoded, why):
+                return
 
     def _on_close(self, closing: "asyncio.Future[None]") -> None:
         # A connection found half open cancels whoever waits on it, and says nothing.
         error = None if closing.cancelled() else closing.exception()
-        if self._batch is not None and not self._batch.done.done():
-            self._batch.done.set_exception(ConnectionError(str(error or "") or "connection lost"))
+        why = str(error or "") or "connection lost"
+        for _, batch in self._unconfirmed:
+            if not batch.done.done():
+                batch.done.set_exception(BrokerUnavailable(f"RabbitMQ: {why} (while publishing)"))
+        self._unconfirmed.clear()
 
 
 async def open_publisher(connection: Connection) -> Publisher:
