@@ -1,8 +1,8 @@
 """A command's way through the worker, in seven steps; nothing else knows their order.
 
 1. take what has arrived, from all partitions, and read it;
-2. load the calls it is for, and the records of what has been answered before, unless this worker
-   remembers a call as it left it;
+2. load the calls it is for, and the records of what has been answered before; not where this
+   worker remembers how it left a call, or it begins: the commit finds out if that is wrong;
 3. decide, folding the commands of one call in order;
 4. commit state and records, one compare-and-set per call;
 5. wait until Redis has that on disk, or on a replica, if so much is asked for (in the same round
@@ -32,7 +32,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from schemas.contract import EventNames
+from schemas.contract import CommandName, EventNames
 from worker.batch import Decide, Outcome, fold, unanswerable, wanted_records
 from worker.broker.inbox import Inbox
 from worker.broker.outbox import Batch, Outbox, Outgoing
@@ -197,6 +197,7 @@ class Pipeline:
         calls = by_call(items)
         since: dict[str, int] = {}
         stored = self._recalled(calls, at)
+        known = set(stored)
         for _ in range(_MOST_CONFLICTS):
             if not calls:
                 break
@@ -218,14 +219,14 @@ class Pipeline:
                     since.setdefault(call, found.call.sequence)
             changes = [change for change, _ in folded.values() if change is not None]
             beaten = await self._write(changes, calls, at)
-            self.observer.metrics.conflicts.inc(len(beaten))
+            self.observer.metrics.conflicts.inc(len(beaten - known))
             for call, (_, of_call) in folded.items():
                 if call not in beaten:
                     for outcome in of_call:
                         outcome.close()
                         outcomes[id(outcome.item)] = outcome
                     del calls[call]
-            stored = {}
+            stored, known = {}, set()
         self.inbox.give_back(item.delivery for of_call in calls.values() for item in of_call)
         return [outcomes[id(item)] for item in items if id(item) in outcomes]
 
@@ -251,11 +252,18 @@ class Pipeline:
     def _recalled(
         self, calls: Mapping[str, Sequence[Item]], at: int
     ) -> dict[str, StoredCall | CorruptCall]:
-        """Return what is known of calls, except of those whose messages have come back."""
+        """Return what is known of calls; of one that begins, that nobody has heard of it.
+
+        Messages that have come back, or have no id, need the records.
+        """
         known: dict[str, StoredCall | CorruptCall] = {}
         for call, items in calls.items():
+            if any(item.delivery.redelivered or item.anonymous for item in items):
+                continue
             stored = self.memory.recall(call, items[0].delivery.subscription, at)
-            if stored is not None and not any(item.delivery.redelivered for item in items):
+            if stored is None and items[0].message.kind == CommandName.CALL:
+                stored = self.store.presumed(call)
+            if stored is not None:
                 known[call] = stored
         return known
 

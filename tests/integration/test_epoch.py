@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -233,6 +234,30 @@ async def test_a_call_that_cannot_be_read_is_forgotten(redis: RedisClient, guard
     await store.load({"1": ()})
     await redis.delete(store.key("1"))
     assert (await store.load({"1": ()}))["1"] == StoredCall(Call("1"), 0, {})
+
+
+@pytest.mark.parametrize("value", [None, "lost 0 abc", "9 other 9"])
+async def test_nothing_is_committed_in_another_epoch(
+    redis: RedisClient, guard: Guard, value: str | None
+) -> None:
+    """Of a call that is not loaded before, nothing else would show that Redis is another one."""
+    store = store_of(redis, guard)
+    client: Any = redis
+    await (client.delete(guard.key) if value is None else client.set(guard.key, value))
+    with pytest.raises(Unavailable):
+        await store.commit([Change(CONNECTED, 0)])
+    assert await client.exists(store.key("1")) == 0
+
+
+async def test_only_of_calls_that_this_worker_does_not_know_is_presumed_that_they_are_new(
+    redis: RedisClient, guard: Guard
+) -> None:
+    """One that it knows and that is gone has been lost, which a load finds out."""
+    store = store_of(redis, guard)
+    assert store.presumed("1") == StoredCall(Call("1"), 0, {})
+    assert await store.commit([Change(CONNECTED, 0)]) == [True]
+    assert store.presumed("1") is None
+    assert store.presumed("2") is not None
 
 
 async def test_a_commit_that_failed_is_not_remembered(redis: RedisClient, guard: Guard) -> None:

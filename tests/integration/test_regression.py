@@ -154,6 +154,7 @@ async def test_a_call_that_cannot_be_read_may_be_deleted_and_restored(calls: Ins
     await calls.ask("123XYZ", "call", **CALL)
     key = calls.names.call_prefix + "123XYZ"
     await calls.redis.hset(key, "state", "flying")
+    await calls.redis.hincrby(key, "version", 1)
     assert (await calls.ask("123XYZ", "hold")).content["status"] == 500
     await calls.redis.delete(key)
     report = await restored(calls)

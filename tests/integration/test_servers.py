@@ -1,7 +1,7 @@
 """A Redis that was started again, or another one, is compared with the journal."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,10 +16,11 @@ from tests.harness import Worker, eventually, installation
 from tests.integration.test_durability import lose_unsynced, replicating, synced_bytes
 from tests.integration.test_rebuild import CALL, restored, until_noticed
 from worker import rebuild as rebuilding
+from worker.core.call import Call
 from worker.errors import StoreUnavailable, Unavailable
 from worker.membership import ranking
 from worker.rebuild import rebuild
-from worker.store import RedisClient, close, connect, reconnect
+from worker.store import CallStore, Change, RedisClient, close, connect, reconnect
 from worker.store.epoch import Guard
 from worker.store.errors import translated_errors
 
@@ -73,6 +74,34 @@ async def test_a_server_that_was_started_again_is_another_one(server: RedisProce
         await reconnect(redis)
         await guard.begin(redis)
         await asyncio.gather(*(guard.look(redis) for _ in range(8)))
+
+
+async def test_nothing_is_committed_to_a_server_that_was_started_again(
+    server: RedisProcess,
+) -> None:
+    """It may lack the call that is presumed to be new: the session that does not know it ends."""
+    async with session(server.url) as (redis, guard):
+        store = CallStore(
+            redis, prefix="x:", ended_retention_seconds=60, idle_expiry_seconds=60, guard=guard
+        )
+        assert await store.commit([Change(Call("1"), 0)]) == [True]
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        with pytest.raises(Unavailable, match="restarted"):
+            await until_answered(lambda: store.commit([Change(Call("2"), 0)]))
+        assert asked(server.port, "EXISTS", "x:2") == 0
+
+
+async def until_answered(step: Callable[[], Awaitable[object]]) -> None:
+    """Repeat a step until Redis answers."""
+    for _ in range(100):
+        try:
+            await step()
+        except StoreUnavailable:
+            await asyncio.sleep(0.1)
+        else:
+            return
+    raise AssertionError("Redis does not come back")
 
 
 async def test_in_a_cluster_each_primary_counts() -> None:

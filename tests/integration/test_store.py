@@ -117,6 +117,15 @@ async def test_of_two_commits_against_one_version_the_second_changes_nothing(
     assert await loaded(store, "1", "a", "b") == StoredCall(first, 1, {"a": b"1"})
 
 
+async def test_a_commit_with_a_record_that_is_there_changes_nothing(store: CallStore) -> None:
+    """Whoever has not looked for a message's record finds out that it has been answered."""
+    ended = Call("1", state=State.ENDED, sequence=2)
+    assert await store.commit([Change(CONNECTED, 0, {"a": b"1"})]) == [True]
+    assert await store.commit([Change(ended, 1, {"b": b"2", "a": b"2"})]) == [False]
+    assert await loaded(store, "1", "a", "b") == StoredCall(CONNECTED, 1, {"a": b"1"})
+    assert await store.commit([Change(ended, 1, {"b": b"2"})]) == [True]
+
+
 async def test_a_batch_commits_the_calls_it_can_and_names_those_it_cannot(store: CallStore) -> None:
     """One call's conflict is not its neighbours'."""
     assert await store.commit([Change(CONNECTED, 0)]) == [True]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from redis.asyncio import RedisCluster
 from redis.exceptions import ResponseError
 
 from worker.core.call import Call, State
@@ -167,6 +168,16 @@ class CallStore:
         if guard is not None:
             await self._compare(guard, stored)
         return stored
+
+    def presumed(self, request_id: str) -> StoredCall | None:
+        """Return a call of which nothing is stored, as far as anybody here knows; else None.
+
+        To be committed against only where that finds out what a load would have: not in a cluster.
+        """
+        guard = self._guard
+        if guard is None or isinstance(self._redis, RedisCluster) or guard.knows(request_id):
+            return None
+        return StoredCall(Call(request_id), 0, {})
 
     async def _compare(self, guard: Guard, loaded: Mapping[str, StoredCall | CorruptCall]) -> None:
         for request_id, stored in loaded.items():

@@ -35,6 +35,11 @@ class Barrier:
     def __bool__(self) -> bool:
         return self._command is not None
 
+    @property
+    def command(self) -> tuple[str | int, ...]:
+        """The command to send behind writes; none where nothing is waited for."""
+        return self._command or ()
+
     async def append(self, redis: RedisClient, pipeline: Any, keys: Collection[str]) -> None:
         """Put the barrier behind the writes to some keys.
 

@@ -187,13 +187,21 @@ class Guard:
         """
         known = self._epoch
         if known is not None and value == self.value:
-            if not self.servers.known(redis) <= self._compared:
+            if not self.has_compared(redis):
                 raise Unavailable("Redis is another server, or has been restarted")
             return
         epoch = Epoch.decode(value)
         if known is not None and epoch is not None and not epoch.is_before(known):
             raise Unavailable("Redis has been rebuilt")
         raise StoreRegressed(_without_epoch(value))
+
+    def has_compared(self, redis: RedisClient) -> bool:
+        """Tell whether the servers are those of this session."""
+        return self.servers.known(redis) <= self._compared
+
+    def knows(self, request_id: str) -> bool:
+        """Tell whether this worker remembers to have committed a call."""
+        return request_id in self._committed
 
     def committed(self, request_id: str, sequence: int, *, over: bool) -> None:
         """Remember which sequence a call has reached, and whether it is over then."""

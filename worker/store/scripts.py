@@ -1,7 +1,8 @@
 """Run a script for many calls in one round trip, while Redis is the one it was.
 
-The guard's epoch is read in the same step: by the script itself where one server has all keys, so
-that nothing is written in another epoch, and else beside it.
+On one server nothing is written in another epoch, which the script itself looks at, nor by a server
+that this session has not compared, which shows before anything is sent to it. In a cluster, where
+the epoch is on one node, both are found out with the answers.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +10,8 @@ from importlib.resources import files
 from typing import Any, Final
 
 from pydantic_core import to_json
-from redis.asyncio import RedisCluster
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import ResponseError
 
 from worker.errors import StoreUnavailable
 from worker.store.durability import Barrier
@@ -54,8 +56,9 @@ async def run(
         return await _run_in_cluster(redis, script, calls, guard, barrier)
     firsts = range(0, len(calls), _MOST_AT_ONCE)
     commands = [_eval(script, calls[at : at + _MOST_AT_ONCE], guard) for at in firsts]
+    barriers = [barrier.command] if barrier else []
     with translated_errors():
-        answers = await _execute(redis, commands, barrier)
+        answers = await _execute(redis, [*commands, *barriers], guard)
     found: list[Any] = []
     for answer in map(unless_error, answers[: len(commands)]):
         if guard is not None:
@@ -76,18 +79,37 @@ def _eval(
 
 
 async def _execute(
-    client: Any, commands: Sequence[tuple[str | bytes | int, ...]], barrier: Barrier | None
+    redis: Redis, commands: Sequence[tuple[str | bytes | int, ...]], guard: Guard | None
 ) -> list[Any]:
-    if len(commands) == 1 and not barrier:
-        # A pipeline of one would take redis-py half as long again.
-        return [await client.execute_command(*commands[0])]
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)
-    if barrier is not None:
-        await barrier.append(client, pipeline, ())
-    answers: list[Any] = await pipeline.execute(raise_on_error=False)
-    return answers
+    """Execute commands in one round trip; return their answers, among which may be errors.
+
+    redis-py's own pipeline may open a connection and write on it at one go.
+
+    Raises:
+        Unavailable: The connection leads to another server.
+        RedisError: There were no answers.
+    """
+    pool: Any = redis.connection_pool
+    connection = await pool.get_connection()
+    try:
+        if guard is not None and not guard.has_compared(redis):
+            # It may refuse, which passes; if it does not, the session is over.
+            await guard.look(redis)
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        return [await _answer(connection) for _ in commands]
+    except BaseException:
+        # An answer that is still to come would be taken for another command's.
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
+
+
+async def _answer(connection: Any) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 async def _run_in_cluster(
