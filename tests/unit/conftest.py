@@ -1,6 +1,6 @@
-"""Hypothesis, without deadlines: a busy machine must not fail a test of pure functions."""
+"""Hypothesis, on busy machines too: they must not fail a test of pure functions."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("unit", deadline=None)
+settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unit")

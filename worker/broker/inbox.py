@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import Final
 
 import structlog
@@ -57,6 +58,7 @@ class Inbox:
         self._patience = patience_seconds
         self._subscriptions: dict[int, Subscription] = {}
         self._moves: dict[int, asyncio.Task[None]] = {}
+        self._consumers = count(1)
         self._arrived: deque[Delivery] = deque()
         self._wake = asyncio.Event()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -160,7 +162,8 @@ class Inbox:
 
     async def _subscribe(self, partition: int, owner: str) -> None:
         channel = await open_channel(self._connection, number=partition + 1)
-        subscription = Subscription(partition, channel, owner)
+        consumer_tag = f"{self._worker}.{partition:02d}-{next(self._consumers)}"
+        subscription = Subscription(partition, channel, owner, consumer_tag)
         channel.closing.add_done_callback(lambda _: self._lost(subscription))
         self._subscriptions[partition] = subscription
 
@@ -169,16 +172,13 @@ class Inbox:
         async with broker_errors(f"subscribing to partition {partition}"):
             await channel.basic_qos(prefetch_count=self._prefetch)
             await channel.rpc(
-                Basic.Consume(
-                    queue=self._names.partition(partition),
-                    consumer_tag=f"{self._worker}.{partition:02d}",
-                )
+                Basic.Consume(queue=self._names.partition(partition), consumer_tag=consumer_tag)
             )
 
     def _enqueue(
         self, subscription: Subscription, arguments: bytes, encoded: bytes, body: bytes
     ) -> None:
-        if subscription.leaving:
+        if subscription.leaving or not subscription.means(arguments):
             return
         if subscription.active_since is None and subscription.owner != self._worker:
             subscription.active_since = asyncio.get_running_loop().time()
@@ -211,17 +211,17 @@ class Inbox:
         """Acknowledge deliveries, and with them all that came before them on their channels."""
         last: dict[Subscription, tuple[int, int]] = {}
         for delivery in deliveries:
-            _, count = last.get(delivery.subscription, (0, 0))
-            last[delivery.subscription] = (delivery.tag, count + 1)
+            _, number = last.get(delivery.subscription, (0, 0))
+            last[delivery.subscription] = (delivery.tag, number + 1)
         frames, acks = self._connection.frames, []
-        for subscription, (tag, count) in last.items():
+        for subscription, (tag, number) in last.items():
             if frames.is_open(subscription.channel):
                 if not subscription.abandoned:
                     acks.append(acknowledged(subscription.channel.number, tag))
             else:
                 # The commands come back; their records answer them.
                 _log.info("acknowledgement lost", partition=subscription.partition)
-            subscription.settled(count)
+            subscription.settled(number)
         with suppress(ConnectionError):
             frames.write(b"".join(acks))
 

@@ -27,6 +27,7 @@ class Subscription:
         partition: Its number.
         channel: The channel; its number is the partition's plus one.
         owner: The worker that ranked first for the partition when this one subscribed.
+        consumer_tag: The consumer on it, the first and only one of this name.
         leaving: Whether deliveries are no longer taken from it.
         abandoned: Whether nothing on it is acknowledged any more, so that it all comes back.
         active_since: When a standby got its first delivery, by the loop's clock.
@@ -34,10 +35,14 @@ class Subscription:
         answered: The records of those that came back without a ``message_id``.
     """
 
-    def __init__(self, partition: int, channel: Channel, owner: str) -> None:
+    def __init__(
+        self, partition: int, channel: Channel, owner: str, consumer_tag: str = ""
+    ) -> None:
         self.partition = partition
         self.channel = channel
         self.owner = owner
+        self.consumer_tag = consumer_tag
+        self._tag = consumer_tag.encode()
         self.leaving = False
         self.abandoned = False
         self.active_since: float | None = None
@@ -47,6 +52,14 @@ class Subscription:
         self._unsettled = 0
         self._settled = asyncio.Event()
         self._settled.set()
+
+    def means(self, arguments: bytes) -> bool:
+        """Tell whether the arguments of a ``basic.deliver`` name its consumer.
+
+        When RabbitMQ closes a channel by itself, deliveries to it may still be written behind the
+        opening of the next one of its number.
+        """
+        return arguments[1 : 1 + arguments[0]] == self._tag
 
     def arrived(self, delivery: "Delivery") -> None:
         """Count a delivery."""

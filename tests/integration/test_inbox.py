@@ -1,0 +1,34 @@
+"""What the inbox takes for a delivery, and what it does not."""
+
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from tests.harness import Installation
+from worker.broker.connection import close, connect
+from worker.broker.frames import BODY, HEADER, METHOD
+from worker.broker.inbox import Inbox
+
+
+async def test_a_delivery_to_the_channel_that_had_the_number_before_is_not_taken(
+    idle: Installation,
+) -> None:
+    """Its tag is not the next one's: to acknowledge it would acknowledge another command."""
+    connection = await connect(idle.services.amqp_url, "inbox")
+    inbox = Inbox(connection, idle.names, worker="me", prefetch=8, patience_seconds=60)
+    inbox.follow({0: ("me",)})
+    await inbox.in_place()
+    (former,) = inbox.owned()
+    inbox.resubscribe(0)
+    await inbox.in_place()
+    (latter,) = inbox.owned()
+    assert former.channel.number == latter.channel.number
+    _, take = connection.frames._handed[latter.channel.number]  # noqa: SLF001 - as RabbitMQ would write
+    for tag, subscription in enumerate((former, latter), 1):
+        delivered = Basic.Deliver(subscription.consumer_tag, tag, exchange="x", routing_key="1")
+        assert take(METHOD, b"\x00\x3c\x00\x3c" + delivered.marshal())
+        assert take(HEADER, ContentHeader(body_size=2, properties=Basic.Properties()).marshal())
+        assert take(BODY, b"{}")
+    taken = await inbox.take(10)
+    assert [(each.tag, each.subscription) for each in taken] == [(2, latter)]
+    inbox.abort()
+    await close(connection)
