@@ -3,9 +3,10 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
-from tests.bench.results import Drained
+from tests.bench.results import Drained, Latency
 
 
 def percentile(sorted_values: Sequence[float], part: float) -> float:
@@ -32,6 +33,26 @@ def waits(due: Mapping[str, float], came: Mapping[str, float], now: float) -> li
         now: The present.
     """
     return sorted(1000 * (came.get(each, now) - at) for each, at in due.items())
+
+
+def typical(found: Iterable[Latency]) -> list[Latency]:
+    """Return for each contender and rate one that has the medians over its rounds.
+
+    Who has kept up in most rounds has kept up.
+    """
+    groups: dict[tuple[str, int], list[Latency]] = defaultdict(list)
+    for each in found:
+        groups[each.subject, each.rate].append(each)
+    return [
+        replace(
+            rounds[0],
+            p50=median(each.p50 for each in rounds),
+            p99=median(each.p99 for each in rounds),
+            p999=median(each.p999 for each in rounds),
+            kept_up=2 * sum(each.kept_up for each in rounds) > len(rounds),
+        )
+        for rounds in groups.values()
+    ]
 
 
 def by_subject(drains: Iterable[Drained]) -> dict[str, list[Drained]]:

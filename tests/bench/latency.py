@@ -93,12 +93,13 @@ class Schedule:
 
 
 async def latency(
-    stage: Stage, rate: int, seconds: float, *, seed: int, warm_seconds: float = 2.0
+    stage: Stage, round_: int, rate: int, seconds: float, *, seed: int, warm_seconds: float = 2.0
 ) -> Latency:
     """Start a contender, give it commands at a rate, and stop it.
 
     Args:
         stage: The contender's place.
+        round_: The round.
         rate: Commands per second.
         seconds: For how long.
         seed: Of the commands.
@@ -126,6 +127,7 @@ async def latency(
     waited = waits(due, arrivals.at, time.monotonic())
     return Latency(
         subject=stage.contender.key,
+        round=round_,
         rate=rate,
         commands=len(counted),
         unanswered=len(due.keys() - arrivals.at.keys()),

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tests.bench.contenders import WORKER, contender_of
-from tests.bench.figures import by_subject, median_cpu, median_rate
+from tests.bench.figures import by_subject, median_cpu, median_rate, typical
 from tests.bench.results import Results
 
 _ACCENT: Final = "#c2410c"
@@ -94,12 +94,11 @@ def _colour(key: str) -> str:
 def _latency(results: Results) -> Figure:
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
-    keys = list(dict.fromkeys(each.subject for each in results.latency))
+    found = typical(results.latency)
+    keys = list(dict.fromkeys(each.subject for each in found))
     peers = [key for key in keys if key != WORKER.key]
     for key in keys:
-        points = sorted(
-            (each for each in results.latency if each.subject == key), key=lambda each: each.rate
-        )
+        points = sorted((each for each in found if each.subject == key), key=lambda each: each.rate)
         number = peers.index(key) if key in peers else 0
         axes.plot(
             [each.rate for each in points],
@@ -111,7 +110,7 @@ def _latency(results: Results) -> Figure:
             label=contender_of(key).title,
             zorder=3 if key == WORKER.key else 2,
         )
-    rates = sorted({each.rate for each in results.latency})
+    rates = sorted({each.rate for each in found})
     axes.set_yscale("log")
     axes.set_xscale("log")
     axes.set_xticks(rates, [f"{rate}/s" for rate in rates])

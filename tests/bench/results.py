@@ -50,6 +50,7 @@ class Latency:
 
     Attributes:
         subject: The contender.
+        round: The round, from 1.
         rate: Commands per second, by the schedule.
         commands: How many.
         unanswered: How many had no event when the wait for them ended; they count with the time
@@ -63,6 +64,7 @@ class Latency:
     """
 
     subject: str
+    round: int
     rate: int
     commands: int
     unanswered: int
@@ -96,6 +98,7 @@ class Results:
         live_calls: The worker's drains, by the number of live calls.
         history: Likewise, by the number of commands that each call has had.
         processes: Likewise, by the number of worker processes.
+        shares: Likewise, where each has a share of a core and no more.
         call_bytes: Redis memory of a finished call of eight commands.
         first_event: Seconds from spawning a worker to its first event.
     """
@@ -108,6 +111,7 @@ class Results:
     live_calls: list[Drained] = field(default_factory=list)
     history: list[Drained] = field(default_factory=list)
     processes: list[Drained] = field(default_factory=list)
+    shares: list[Drained] = field(default_factory=list)
     call_bytes: float | None = None
     first_event: list[float] = field(default_factory=list)
 

@@ -1,8 +1,9 @@
 """The whole run: what is measured, in which order, how often."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Final
 
 from deploy.local import Services
@@ -12,6 +13,7 @@ from tests.bench.latency import latency
 from tests.bench.machine import machine, versions
 from tests.bench.results import Drained, Results
 from tests.bench.scaling import bytes_per_call, drain_loaded, first_event, loaded
+from tests.bench.shares import NoShares, share_of_a_core
 from tests.bench.stage import stage
 
 #: Told of each step: what was measured, and what came of it.
@@ -24,7 +26,7 @@ class Plan:
 
     Attributes:
         contenders: Who competes.
-        rounds: How often every drain is measured.
+        rounds: How often every drain and every schedule is measured.
         commands: The backlog of each.
         window: When it is measured.
         rates: Rates at which latency is measured, in commands per second; at the last, FastStream
@@ -34,6 +36,9 @@ class Plan:
         history: Numbers of commands that calls have had.
         scaling_commands: The backlog for calls that are there already.
         processes: Numbers of worker processes.
+        share: The part of a core that each of one and of two workers gets, where RabbitMQ is not to
+            be what limits them.
+        share_commands: The backlog for these.
         starts: How often a worker's start is measured.
         seed: Of the commands.
     """
@@ -43,11 +48,13 @@ class Plan:
     commands: int = 50_000
     window: Window = field(default_factory=Window)
     rates: Sequence[int] = (100, 300, 600, 1500)
-    latency_seconds: float = 10.0
+    latency_seconds: float = 8.0
     live_calls: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)
     history: Sequence[int] = (10, 100, 1000)
     scaling_commands: int = 20_000
     processes: Sequence[int] = (1, 2, 4)
+    share: float = 0.25
+    share_commands: int = 100_000
     starts: int = 5
     seed: int = 1
 
@@ -82,19 +89,17 @@ class Run:
 
     async def latency(self) -> None:
         """Give every contender commands on a schedule."""
-        for rate in self.plan.rates:
-            for contender in self.plan.contenders:
-                if contender.is_limit:
-                    continue
-                async with stage(self.services, contender) as place:
-                    found = await latency(
-                        place, rate, self.plan.latency_seconds, seed=self.plan.seed
-                    )
-                self.results.latency.append(found)
-                self.progress(
-                    f"{contender.title} at {rate}/s: p50 {found.p50:.1f} ms, p99 {found.p99:.1f} ms"
-                    f"{'' if found.kept_up else ', falling behind'}"
+        peers = [each for each in self.plan.contenders if not each.is_limit]
+        for round_, rate, contender in product(self.plan.rounds_from_1, self.plan.rates, peers):
+            async with stage(self.services, contender) as place:
+                found = await latency(
+                    place, round_, rate, self.plan.latency_seconds, seed=self.plan.seed + round_
                 )
+            self.results.latency.append(found)
+            self.progress(
+                f"round {round_}, {contender.title} at {rate}/s: p50 {found.p50:.1f} ms, p99"
+                f" {found.p99:.1f} ms{'' if found.kept_up else ', falling behind'}"
+            )
 
     async def live_calls(self) -> None:
         """Have the worker drain commands of few and of many live calls."""
@@ -130,6 +135,23 @@ class Run:
                 found = await self._drained(WORKER, f"{count}", round_, count)
                 self._add(self.results.processes, f"{count} worker processes", found)
 
+    async def shares(self) -> None:
+        """Have one and two workers drain a backlog that have a share of a core each."""
+        try:
+            with ExitStack() as stack:
+                groups = [stack.enter_context(share_of_a_core(self.plan.share)) for _ in range(2)]
+                for round_, count in product(self.plan.rounds_from_1, (1, 2)):
+                    async with stage(self.services, WORKER) as place:
+                        place.shares = groups
+                        await place.publish(
+                            backlog(self.plan.seed + round_, self.plan.share_commands)
+                        )
+                        found = await drain(place, f"{count}", round_, self.plan.window, count)
+                    title = f"{count} worker processes, {self.plan.share:.0%} of a core each"
+                    self._add(self.results.shares, title, found)
+        except NoShares as error:
+            self.progress(f"not measured: {error}")
+
     async def memory(self) -> None:
         """Look at what finished calls take in Redis."""
         self.results.call_bytes = await bytes_per_call(self.services)
@@ -163,6 +185,7 @@ MEASUREMENTS: Final[dict[str, Callable[[Run], Awaitable[None]]]] = {
     "live-calls": Run.live_calls,
     "history": Run.history,
     "processes": Run.processes,
+    "shares": Run.shares,
     "memory": Run.memory,
     "start": Run.start,
 }
@@ -184,6 +207,7 @@ async def run(services: Services, plan: Plan, wanted: Sequence[str], progress: P
             "scaling_commands": plan.scaling_commands,
             "drain_seconds": plan.window.seconds,
             "latency_seconds": plan.latency_seconds,
+            "share": plan.share,
             "seed": plan.seed,
         },
     )

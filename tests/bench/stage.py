@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from tests.bench.commands import Sent, shares
 from tests.bench.contenders import Contender
 from tests.bench.peers.job import counter_of, queue_of
 from tests.bench.processes import Memory, cpu_seconds, family, listener, memory
+from tests.bench.shares import hold
 from tests.harness import Installation, Worker, eventually, installation
 from worker.broker import connection as broker
 from worker.broker.connection import Channel
@@ -73,6 +75,7 @@ class Stage:
         redises: Redis' process, likewise.
         published: Commands published so far.
         processes: Its own processes.
+        shares: The control groups into which they are put, if any.
     """
 
     contender: Contender
@@ -84,12 +87,15 @@ class Stage:
     redises: list[int]
     published: int = 0
     processes: list[Worker] = field(default_factory=list)
+    shares: Sequence[Path] = ()
 
     async def start(self, count: int = 1) -> None:
         """Start it, so many times."""
         for _ in range(count):
             command = self.contender.command
             self.processes.append(await self.calls.spawn(command=command))
+        for share, process in zip(self.shares, self.processes, strict=False):
+            hold(share, process.pid)
 
     def has_joined(self) -> bool:
         """Tell whether its processes are all at work, as far as they say; peers do not."""

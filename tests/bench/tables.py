@@ -6,7 +6,7 @@ from statistics import median
 from typing import Final
 
 from tests.bench.contenders import BASE, contender_of
-from tests.bench.figures import by_subject, median_cpu, median_rate, rate_ratios
+from tests.bench.figures import by_subject, median_cpu, median_rate, rate_ratios, typical
 from tests.bench.goals import goals
 from tests.bench.results import Drained, Latency, Results
 
@@ -74,9 +74,10 @@ def _microseconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f} µs"
 
 
-def _latency(found: Sequence[Latency]) -> str:
-    if not found:
+def _latency(rounds: Sequence[Latency]) -> str:
+    if not rounds:
         return ""
+    found = typical(rounds)
     rates = sorted({each.rate for each in found})
     at = {(each.subject, each.rate): each for each in found}
     keys = dict.fromkeys(each.subject for each in found)
@@ -102,6 +103,10 @@ def _scaling(results: Results) -> str:
         *_growth("{} live calls", results.live_calls),
         *_growth("calls that have had {} commands", results.history),
         *_growth("{} worker process(es)", results.processes),
+        *_growth(
+            f"{{}} worker process(es), {results.settings.get('share', 0):.0%} of a core each",
+            results.shares,
+        ),
     ]
     if not rows:
         return ""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.bench.figures import by_subject, cpu_ratios, percentile, rate_ratios, waits
-from tests.bench.results import Drained
+from tests.bench.figures import by_subject, cpu_ratios, percentile, rate_ratios, typical, waits
+from tests.bench.results import Drained, Latency
 
 
 def drained(subject: str, round_: int, rate: float, cpu: float = 100) -> Drained:
@@ -72,3 +72,21 @@ def test_subjects_keep_the_order_in_which_they_come() -> None:
         "c": 1,
     }
     assert list(by_subject(drains)) == ["b", "a", "c"]
+
+
+def waited(round_: int, p99: float, *, kept_up: bool = True, rate: int = 100) -> Latency:
+    """What came of a schedule in a round."""
+    return Latency("a", round_, rate, 1000, 0, p99 / 2, p99, p99 * 2, 0, kept_up)
+
+
+def test_of_several_rounds_the_medians_are_shown() -> None:
+    """A machine that stands still in one of three changes nothing."""
+    (found,) = typical([waited(1, 4), waited(2, 900, kept_up=False), waited(3, 6)])
+    assert (found.p50, found.p99, found.p999, found.kept_up) == (3, 6, 12, True)
+
+
+def test_who_falls_behind_in_most_rounds_falls_behind() -> None:
+    """At one rate; another rate is another matter."""
+    rounds = [waited(1, 4, kept_up=False), waited(2, 5, kept_up=False), waited(3, 6)]
+    found = typical([*rounds, waited(1, 3, rate=50)])
+    assert [(each.rate, each.kept_up) for each in found] == [(100, False), (50, True)]

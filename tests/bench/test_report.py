@@ -39,6 +39,7 @@ def waited(subject: str, rate: int, p99: float, *, kept_up: bool = True) -> Late
     """What came of a schedule."""
     return Latency(
         subject=subject,
+        round=1,
         rate=rate,
         commands=1000,
         unanswered=0,
@@ -56,7 +57,7 @@ def results() -> Results:
     return Results(
         machine=MACHINE,
         versions={"RabbitMQ": "4.0.5", "Redis": "8.0.2"},
-        settings={"rounds": 1},
+        settings={"rounds": 1, "share": 0.25},
         drain=[
             drained("worker", 6500, 140),
             drained("faststream", 1000, 1000),
@@ -74,6 +75,7 @@ def results() -> Results:
         live_calls=[drained("1000", 5000, 140), drained("1000000", 4900, 142)],
         history=[drained("10", 5000, 140), drained("1000", 5000, 140)],
         processes=[drained("1", 5000, 140), drained("2", 9500, 140)],
+        shares=[drained("1", 2000, 140), drained("2", 3800, 140)],
         call_bytes=1000,
         first_event=[0.7, 0.8, 3.0],
     )
@@ -122,7 +124,11 @@ def test_every_goal_can_be_met(results: Results) -> None:
         ),
         ({"live_calls": [drained("1000", 100, 1), drained("10000", 94, 1)]}, "10,000 live calls"),
         ({"call_bytes": 1025}, "Redis memory"),
-        ({"processes": [drained("1", 100, 1), drained("2", 170, 1)]}, "two workers"),
+        (
+            {"processes": [drained("1", 100, 1), drained("2", 170, 1)], "shares": []},
+            "two workers",
+        ),
+        ({"shares": [drained("1", 100, 1), drained("2", 170, 1)]}, "25% of a core"),
         ({"first_event": [0.9, 1.1, 1.2]}, "first event"),
     ],
 )
