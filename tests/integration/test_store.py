@@ -212,7 +212,7 @@ async def test_a_server_that_cannot_be_reached_is_unavailable_and_is_not_tried_a
 async def test_a_script_cache_that_was_flushed_costs_nothing(
     redis: RedisClient, store: CallStore
 ) -> None:
-    """Scripts are sent whole, so no server has to remember them."""
+    """A server that does not know a script is told it."""
     await store.commit([Change(CONNECTED, 0)])
     await redis.script_flush()
     assert await store.commit([Change(CONNECTED, 1)]) == [True]

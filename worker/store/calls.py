@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from redis.asyncio import RedisCluster
+from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from worker.core.call import Call, State
@@ -175,7 +175,7 @@ class CallStore:
         To be committed against only where that finds out what a load would have: not in a cluster.
         """
         guard = self._guard
-        if guard is None or isinstance(self._redis, RedisCluster) or guard.knows(request_id):
+        if guard is None or not isinstance(self._redis, Redis) or guard.knows(request_id):
             return None
         return StoredCall(Call(request_id), 0, {})
 

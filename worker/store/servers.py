@@ -40,7 +40,7 @@ class Servers:
 
     def known(self, redis: RedisClient) -> frozenset[str]:
         """Return those that have served calls under the URL; of a cluster, those that do now."""
-        if not isinstance(redis, RedisCluster):
+        if isinstance(redis, Redis):
             return frozenset(identity for met in self._met.values() for identity in met)
         names = {str(node.name) for node in redis.get_primaries()}
         met = ((name, identity) for name in names for identity in self._met.get(name, ()))
