@@ -1,5 +1,8 @@
 """What the inbox takes for a delivery, and what it does not."""
 
+import asyncio
+
+from aio_pika import Message
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
@@ -30,5 +33,32 @@ async def test_a_delivery_to_the_channel_that_had_the_number_before_is_not_taken
         assert take(BODY, b"{}")
     taken = await inbox.take(10)
     assert [(each.tag, each.subscription) for each in taken] == [(2, latter)]
+    inbox.abort()
+    await close(connection)
+
+
+async def test_a_partition_that_is_to_be_left_asks_for_what_was_taken_from_it_to_be_settled(
+    idle: Installation,
+) -> None:
+    """Acknowledgements are collected for a while, for which its next owner would have to wait."""
+    connection = await connect(idle.services.amqp_url, "inbox")
+    inbox = Inbox(connection, idle.names, worker="me", prefetch=8, patience_seconds=60)
+    inbox.follow({0: ("me",)})
+    await inbox.in_place()
+    leaving = asyncio.create_task(inbox.leaving())
+    (subscription,) = inbox.owned()
+    await idle.producer.default_exchange.publish(Message(b"{}"), idle.names.partition(0))
+    (delivery,) = await inbox.take(10)
+    assert not leaving.done()
+
+    inbox.resubscribe(0)
+    await leaving
+    assert subscription.leaving
+    await inbox.settle([delivery])
+    await inbox.in_place()
+    again = asyncio.create_task(inbox.leaving())
+    await asyncio.sleep(0)
+    assert not again.done()
+    again.cancel()
     inbox.abort()
     await close(connection)

@@ -61,6 +61,8 @@ class Inbox:
         self._consumers = count(1)
         self._arrived: deque[Delivery] = deque()
         self._wake = asyncio.Event()
+        self._leaves = 0
+        self._leaving = asyncio.Event()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -244,9 +246,20 @@ class Inbox:
         await self._leave(subscription)
         await asyncio.sleep(_AWAY_SECONDS)
 
+    async def leaving(self) -> None:
+        """Wait until a partition waits to be left, for what was taken from it to be settled."""
+        await self._leaving.wait()
+
     async def _leave(self, subscription: Subscription) -> None:
         subscription.leaving = True
-        await subscription.all_settled()
+        self._leaves += 1
+        self._leaving.set()
+        try:
+            await subscription.all_settled()
+        finally:
+            self._leaves -= 1
+            if not self._leaves:
+                self._leaving.clear()
         if self._subscriptions.get(subscription.partition) is subscription:
             del self._subscriptions[subscription.partition]
         async with broker_errors(f"leaving partition {subscription.partition}"):
