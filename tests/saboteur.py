@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -29,8 +29,8 @@ from worker.store import CallStore, Change
 
 #: The steps of the pipeline at which a worker can be killed or paused, in their order.
 STEPS: Final = (
-    "before_load",
-    "after_load",
+    "after_take",
+    "before_commit",
     "after_commit",
     "after_publish_before_confirm",
     "after_confirm_before_ack",
@@ -50,15 +50,15 @@ _OK: Final = 200
 
 def strike_when(doomed: Doom) -> None:
     """Be killed, or paused, at a step of the pipeline."""
-    load, commit, settle = CallStore.load, CallStore.commit, Inbox.settle
+    take, commit, settle = Inbox.take, CallStore.commit, Inbox.settle
 
-    async def load_struck(self: CallStore, wanted: Mapping[str, Iterable[str]]) -> Any:
-        _strike("before_load", doomed("before_load"))
-        loaded = await load(self, wanted)
-        _strike("after_load", doomed("after_load"))
-        return loaded
+    async def take_struck(self: Inbox, limit: int) -> list[Delivery]:
+        taken = await take(self, limit)
+        _strike("after_take", doomed("after_take"))
+        return taken
 
     async def commit_struck(self: CallStore, changes: Sequence[Change]) -> list[bool]:
+        _strike("before_commit", doomed("before_commit"))
         committed = await commit(self, changes)
         _strike("after_commit", doomed("after_commit"))
         return committed
@@ -69,7 +69,7 @@ def strike_when(doomed: Doom) -> None:
             _strike("after_confirm_before_ack", doomed("after_confirm_before_ack"))
         await settle(self, settled)
 
-    _replace(CallStore, "load", load_struck)
+    _replace(Inbox, "take", take_struck)
     _replace(CallStore, "commit", commit_struck)
     _replace(Inbox, "settle", settle_struck)
     _strike_while_publishing(doomed)
@@ -120,10 +120,10 @@ def _killed_at(step: str) -> None:
     strike_when(lambda reached: signal.SIGKILL if reached == step else 0)
 
 
-def paused_after_load() -> None:
-    """Be paused with the first commands in hand, their calls loaded and nothing committed."""
+def paused_before_commit() -> None:
+    """Be paused with the first commands in hand, decided, and nothing committed."""
     first = iter((signal.SIGSTOP,))
-    strike_when(lambda reached: next(first, 0) if reached == "after_load" else 0)
+    strike_when(lambda reached: next(first, 0) if reached == "before_commit" else 0)
 
 
 def die_of_poison() -> None:
@@ -190,7 +190,7 @@ _FAULTS: dict[str, Callable[[], None]] = {
     **{step: partial(_killed_at, step) for step in STEPS},
     **{
         fault.__name__: fault
-        for fault in (alone, paused_after_load, die_of_poison, bug_in_decide, misread, misbuild)
+        for fault in (alone, paused_before_commit, die_of_poison, bug_in_decide, misread, misbuild)
     },
 }
 

@@ -7,10 +7,21 @@ import signal
 
 import aio_pika
 
-from tests.harness import Installation, eventually
+from tests.harness import Installation, Worker, eventually
 from tests.saboteur import LAST_WORDS
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
+
+
+async def until_paused(worker: Worker) -> None:
+    """Wait until a worker is paused at a step."""
+    await eventually(lambda: LAST_WORDS in worker.log.read_text(), "it is paused")
+
+
+async def wake(worker: Worker) -> None:
+    """Wake a paused worker, and wait until it notices that RabbitMQ has dropped it."""
+    os.kill(worker.pid, signal.SIGCONT)
+    await eventually(lambda: worker.logged("session lost"), "it notices that it was dropped")
 
 
 async def test_a_paused_worker_is_succeeded_and_spoils_nothing_when_it_wakes(
@@ -49,17 +60,38 @@ async def test_a_worker_that_wakes_with_a_call_in_hand_cannot_commit_it(
 ) -> None:
     """Another has committed it meanwhile: its version has moved on."""
     empty.environment["CALL_CONTROL_AMQP_URL"] += "?heartbeat=2"
-    zombie = await empty.spawn(command=("-m", "tests.saboteur", "paused_after_load"))
+    (first,) = await empty.start()
+    await empty.subscribe()
+    await empty.ask("123XYZ", "call", **CALL)
+    await first.terminate()
+    # So this one has to load the call.
+    zombie = await empty.spawn(command=("-m", "tests.saboteur", "paused_before_commit"))
+    await zombie.joined()
+    command = await empty.command("123XYZ", "hold")
+    await until_paused(zombie)
+    await empty.start()
+    assert (await empty.answer(command)).sequence == 2
+
+    await wake(zombie)
+    assert await zombie.metric("call_control_commit_conflicts_total") == 1
+    assert (await empty.ask("123XYZ", "retrieve")).sequence == 3
+    assert len({event.message_id for event in empty.events}) == 3
+
+
+async def test_a_worker_that_wakes_with_a_new_call_in_hand_does_not_begin_it_again(
+    empty: Installation,
+) -> None:
+    """It has presumed that nobody knows the call, which was so when it was paused."""
+    empty.environment["CALL_CONTROL_AMQP_URL"] += "?heartbeat=2"
+    zombie = await empty.spawn(command=("-m", "tests.saboteur", "paused_before_commit"))
     await zombie.joined()
     await empty.subscribe()
     command = await empty.command("123XYZ", "call", **CALL)
-    await eventually(lambda: LAST_WORDS in zombie.log.read_text(), "it is paused")
+    await until_paused(zombie)
     await empty.start()
     assert (await empty.answer(command)).sequence == 1
 
-    os.kill(zombie.pid, signal.SIGCONT)
-    await eventually(lambda: zombie.logged("session lost"), "it notices that it was dropped")
-    assert await zombie.metric("call_control_commit_conflicts_total") == 1
+    await wake(zombie)
     assert (await empty.ask("123XYZ", "hold")).sequence == 2
     assert len({event.message_id for event in empty.events}) == 2
 

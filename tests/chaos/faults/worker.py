@@ -53,11 +53,11 @@ async def killed_every_second(target: Target) -> AsyncIterator[None]:
 async def paused(target: Target) -> AsyncIterator[None]:
     """SIGSTOP for longer than RabbitMQ waits for a heartbeat, then SIGCONT: a zombie wakes.
 
-    It is paused with commands in hand, their calls loaded and nothing committed. When it wakes
+    It is paused with commands in hand, decided, and nothing committed. When it wakes
     others have done them, and only the compare-and-set stands in its way.
     """
     worker = target.fleet.any()
-    await target.fleet.paused_at_step(worker, "after_load")
+    await target.fleet.paused_at_step(worker, "before_commit")
     try:
         yield
     finally:
