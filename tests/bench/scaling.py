@@ -100,4 +100,4 @@ async def first_event(services: Services) -> float:
         started = time.monotonic()
         await place.start()
         await arrivals.until(command, place)
-    return arrivals.at[command.id] - started
+    return arrivals.at()[command.id] - started

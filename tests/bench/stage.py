@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
@@ -23,7 +22,9 @@ from tests.bench.processes import Memory, cpu_seconds, family, listener, memory
 from tests.bench.shares import hold
 from tests.harness import Installation, Worker, eventually, installation
 from worker.broker import connection as broker
-from worker.broker.connection import Channel
+from worker.broker.connection import Channel, Connection
+from worker.broker.encoding import PERSISTENT
+from worker.broker.publisher import Batch, Outgoing, open_publisher
 from worker.broker.topology import Queue, establish, topology_of
 from worker.settings import Settings
 
@@ -40,6 +41,17 @@ _STOP_SECONDS: Final = 10.0
 
 class JobNotDone(Exception):
     """Raised when a contender takes no commands, or takes them and does not answer them."""
+
+
+async def taken(batch: Batch) -> None:
+    """Wait until RabbitMQ has taken what was published.
+
+    Raises:
+        JobNotDone: It has refused some of it: what follows would measure less than was asked for.
+    """
+    await batch.done
+    if batch.refused:
+        raise JobNotDone(f"RabbitMQ refuses commands: {set(batch.refused.values())}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +93,7 @@ class Stage:
     contender: Contender
     calls: Installation
     queues: Sequence[str]
-    connection: AbstractConnection
+    connection: Connection
     counting: Channel
     brokers: list[int]
     redises: list[int]
@@ -171,26 +183,26 @@ class Stage:
 
     async def _publish_share(self, commands: Sequence[Sent]) -> None:
         async with connected(self.calls.services) as connection:
-            channel = await broker.open_channel(connection, confirms=True)
+            publisher = await open_publisher(connection)
             for start in range(0, len(commands), _BURST):
-                burst = commands[start : start + _BURST]
-                await asyncio.gather(*(self.publish_one(channel, each) for each in burst))
+                burst = [self.outgoing(each) for each in commands[start : start + _BURST]]
+                await taken(publisher.publish(burst, mandatory=True))
 
-    async def publish_one(self, channel: Channel, command: Sent) -> None:
-        """Publish a command and wait for its confirm."""
+    def outgoing(self, command: Sent) -> Outgoing:
+        """Return a command as it is published to this contender."""
         is_worker = self.contender.is_worker
-        await channel.basic_publish(
-            self.contender.encode(command, self.queues[0]),
+        properties = Basic.Properties(
+            content_type="application/json",
+            correlation_id=command.id,
+            delivery_mode=PERSISTENT,
+            message_id=command.id,
+        )
+        return Outgoing(
             exchange=self.calls.names.commands if is_worker else "",
             routing_key=command.request_id if is_worker else self.queues[0],
-            properties=Basic.Properties(
-                content_type="application/json",
-                correlation_id=command.id,
-                delivery_mode=2,
-                message_id=command.id,
-            ),
-            mandatory=True,
-            wait=False,
+            body=self.contender.encode(command, self.queues[0]),
+            encoded=properties.marshal(),
+            order=command.request_id,
         )
 
     async def answered(self, at_least: int, seconds: float) -> set[str]:
@@ -243,7 +255,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def connected(services: Services) -> AsyncIterator[AbstractConnection]:
+async def connected(services: Services) -> AsyncIterator[Connection]:
     """Connect to RabbitMQ."""
     connection = await broker.connect(services.amqp_url, "benchmark")
     try:
