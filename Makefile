@@ -45,7 +45,7 @@ test: setup .venv/bench ## Run all tests (ARGS="-k word" to select)
 	@# A file's tests together, on servers of their own for each of the two processes.
 	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
-bench: setup .venv/bench ## Compare the worker with its peers, 20 minutes (ARGS=--quick for a minute; ARGS=--help)
+bench: setup .venv/bench ## Compare the worker with its peers, 45 minutes (ARGS=--quick for a minute; ARGS=--help)
 	$(PY) -m tests.bench $(ARGS)
 
 backlog: setup ## Have one worker meet a million commands, and measure its memory

@@ -25,6 +25,7 @@ _QUICK: Final[dict[str, Any]] = {
     "commands": 8000,
     "window": Window(settle_seconds=0.5, seconds=2),
     "rates": (300,),
+    "latency_rounds": 1,
     "latency_seconds": 2,
     "live_calls": (1000, 10_000),
     "history": (10, 100),
@@ -45,7 +46,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 @app.command()
 def _bench(
     *,
-    rounds: Annotated[int, typer.Option(min=1, max=20, help="How often.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="How often each drain.")] = 3,
     commands: Annotated[
         int, typer.Option(min=2000, max=2_000_000, help="The backlog of each drain.")
     ] = 50_000,

@@ -26,11 +26,12 @@ class Plan:
 
     Attributes:
         contenders: Who competes.
-        rounds: How often every drain and every schedule is measured.
+        rounds: How often every drain is measured.
         commands: The backlog of each.
         window: When it is measured.
         rates: Rates at which latency is measured, in commands per second; at the last, FastStream
             falls behind.
+        latency_rounds: How often every schedule is measured: of what is rare there is less to see.
         latency_seconds: How long the schedule of each is.
         live_calls: Numbers of live calls.
         history: Numbers of commands that calls have had.
@@ -48,7 +49,8 @@ class Plan:
     commands: int = 50_000
     window: Window = field(default_factory=Window)
     rates: Sequence[int] = (100, 300, 600, 1500)
-    latency_seconds: float = 8.0
+    latency_rounds: int = 5
+    latency_seconds: float = 6.0
     live_calls: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)
     history: Sequence[int] = (10, 100, 1000)
     scaling_commands: int = 20_000
@@ -90,7 +92,8 @@ class Run:
     async def latency(self) -> None:
         """Give every contender commands on a schedule."""
         peers = [each for each in self.plan.contenders if not each.is_limit]
-        for round_, rate, contender in product(self.plan.rounds_from_1, self.plan.rates, peers):
+        rounds = range(1, self.plan.latency_rounds + 1)
+        for round_, rate, contender in product(rounds, self.plan.rates, peers):
             async with stage(self.services, contender) as place:
                 found = await latency(
                     place, round_, rate, self.plan.latency_seconds, seed=self.plan.seed + round_
@@ -206,6 +209,7 @@ async def run(services: Services, plan: Plan, wanted: Sequence[str], progress: P
             "commands": plan.commands,
             "scaling_commands": plan.scaling_commands,
             "drain_seconds": plan.window.seconds,
+            "latency_rounds": plan.latency_rounds,
             "latency_seconds": plan.latency_seconds,
             "share": plan.share,
             "seed": plan.seed,

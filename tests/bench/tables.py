@@ -144,5 +144,6 @@ def _circumstances(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (
         f"{machine.cpu}, {machine.cores} cores for everything, {machine.memory / 2**30:.0f} GiB,"
-        f" Linux {machine.kernel}. {versions}. {results.settings['rounds']:g} rounds.\n"
+        f" Linux {machine.kernel}. {versions}. {results.settings['rounds']:g} rounds, of the"
+        f" schedules {results.settings['latency_rounds']:g}.\n"
     )

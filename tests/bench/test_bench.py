@@ -20,6 +20,7 @@ PLAN = Plan(
     commands=24_000,
     window=Window(settle_seconds=0, seconds=0.5),
     rates=(50,),
+    latency_rounds=1,
     latency_seconds=1,
     live_calls=(600, 700),
     history=(2, 3),

@@ -57,7 +57,7 @@ def results() -> Results:
     return Results(
         machine=MACHINE,
         versions={"RabbitMQ": "4.0.5", "Redis": "8.0.2"},
-        settings={"rounds": 1, "share": 0.25},
+        settings={"rounds": 1, "latency_rounds": 1, "share": 0.25},
         drain=[
             drained("worker", 6500, 140),
             drained("faststream", 1000, 1000),
@@ -141,7 +141,7 @@ def test_every_goal_can_be_missed(results: Results, change: dict[str, object], m
 
 def test_a_goal_that_was_not_measured_is_neither_met_nor_missed() -> None:
     """Nor is that of two workers where there are not cores enough for them."""
-    nothing = Results(machine=MACHINE, versions={}, settings={"rounds": 1})
+    nothing = Results(machine=MACHINE, versions={}, settings={"rounds": 1, "latency_rounds": 1})
     assert {goal.is_met for goal in goals(nothing)} == {None}
     assert {goal.measured for goal in goals(nothing)} == {""}
     few = replace(
