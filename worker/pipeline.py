@@ -64,9 +64,9 @@ _MANY: Final = 32
 #: Batches that may be on their way to RabbitMQ unconfirmed, besides the one that is looked at.
 _MOST_UNCONFIRMED: Final = 8
 
-#: How long small batches are collected that can be acknowledged together, in seconds. Nobody waits
-#: for it, unless a partition is to be left; and to look at Redis, to write to the disk and to wake
-#: up takes as long for one acknowledgement as for many, on cores that commands wait for.
+#: How long small batches are collected that can be acknowledged together, in seconds, unless
+#: somebody waits for that. To look at Redis, to write to the disk and to wake up takes as long for
+#: one acknowledgement as for many, on cores that commands wait for.
 _COLLECTING_SECONDS: Final = 0.05
 
 #: How many workers may die while they process a command alone, before it counts as the cause.
@@ -293,10 +293,11 @@ class Pipeline:
     async def _acknowledge(self, way: _Way) -> None:
         while True:
             batches = [await way.confirmed.get()]
-            if len(batches[0]) < _MANY:
+            alone = any(_is_suspicious(outcome.item.delivery) for outcome in batches[0])
+            if len(batches[0]) < _MANY and not alone:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_COLLECTING_SECONDS):
-                        await self.inbox.leaving()
+                        await self.inbox.pressed()
             while not way.confirmed.empty():
                 batches.append(way.confirmed.get_nowait())
             # What is acknowledged does not come back, so it must be in a journal that is read

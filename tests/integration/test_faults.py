@@ -132,6 +132,11 @@ async def test_a_call_that_cannot_be_read_costs_its_own_commands_and_no_others(
     assert json.loads(calls.dead[0].body) == {"call_control": "hold", "request_id": "spoilt"}
     assert calls.dead[0].headers["status"] == 500
     assert (await calls.ask("fine", "call", **CALL)).content["status"] == 200
+    # One that begins is not loaded before it is committed.
+    event = await calls.ask("spoilt", "call", **CALL)
+    assert (event.content["status"], event.sequence) == (500, 0)
+    (worker,) = calls.workers
+    assert not worker.logged("holding commands")
 
 
 async def test_connections_closed_by_an_operator_are_opened_again(calls: Installation) -> None:

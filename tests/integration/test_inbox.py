@@ -10,6 +10,7 @@ from tests.harness import Installation
 from worker.broker.connection import close, connect
 from worker.broker.frames import BODY, HEADER, METHOD
 from worker.broker.inbox import Inbox
+from worker.broker.subscription import Delivery
 
 
 async def test_a_delivery_to_the_channel_that_had_the_number_before_is_not_taken(
@@ -37,28 +38,42 @@ async def test_a_delivery_to_the_channel_that_had_the_number_before_is_not_taken
     await close(connection)
 
 
-async def test_a_partition_that_is_to_be_left_asks_for_what_was_taken_from_it_to_be_settled(
+async def test_acknowledgements_are_pressed_for_where_somebody_waits_for_them(
     idle: Installation,
 ) -> None:
-    """Acknowledgements are collected for a while, for which its next owner would have to wait."""
+    """The next owner of a partition that is to be left, or RabbitMQ when prefetch runs out."""
     connection = await connect(idle.services.amqp_url, "inbox")
-    inbox = Inbox(connection, idle.names, worker="me", prefetch=8, patience_seconds=60)
+    inbox = Inbox(connection, idle.names, worker="me", prefetch=4, patience_seconds=60)
     inbox.follow({0: ("me",)})
     await inbox.in_place()
-    leaving = asyncio.create_task(inbox.leaving())
-    (subscription,) = inbox.owned()
-    await idle.producer.default_exchange.publish(Message(b"{}"), idle.names.partition(0))
-    (delivery,) = await inbox.take(10)
-    assert not leaving.done()
 
+    async def taken(count: int) -> list[Delivery]:
+        for _ in range(count):
+            await idle.producer.default_exchange.publish(Message(b"{}"), idle.names.partition(0))
+        found: list[Delivery] = []
+        while len(found) < count:
+            found += await inbox.take(10)
+        return found
+
+    async def is_pressed() -> bool:
+        waiting = asyncio.create_task(inbox.pressed())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return waiting.done() or not waiting.cancel()
+
+    first = await taken(1)
+    assert not await is_pressed()
+    second = await taken(1)
+    assert await is_pressed()
+    await inbox.settle([*first, *second])
+    assert not await is_pressed()
+
+    third = await taken(1)
     inbox.resubscribe(0)
-    await leaving
-    assert subscription.leaving
-    await inbox.settle([delivery])
+    await inbox.pressed()
+    await inbox.settle(third)
     await inbox.in_place()
-    again = asyncio.create_task(inbox.leaving())
-    await asyncio.sleep(0)
-    assert not again.done()
-    again.cancel()
+    await inbox.settle(await taken(1))
+    assert not await is_pressed()
     inbox.abort()
     await close(connection)

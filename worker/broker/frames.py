@@ -114,7 +114,7 @@ class Frames(TransportFactory):
         """Wait until the socket has taken most of what has been written.
 
         Raises:
-            ConnectionError: The connection is gone.
+            OSError: What has ended the connection.
         """
         if self._writer is not None:
             await self._writer.drain()

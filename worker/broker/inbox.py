@@ -62,7 +62,7 @@ class Inbox:
         self._arrived: deque[Delivery] = deque()
         self._wake = asyncio.Event()
         self._leaves = 0
-        self._leaving = asyncio.Event()
+        self._pressed = asyncio.Event()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -186,6 +186,8 @@ class Inbox:
             subscription.active_since = asyncio.get_running_loop().time()
         delivery = Delivery.of(subscription, arguments, encoded, body)
         subscription.arrived(delivery)
+        if 2 * subscription.in_hand >= self._prefetch:
+            self._pressed.set()
         self._arrived.append(delivery)
         self._wake.set()
 
@@ -224,6 +226,8 @@ class Inbox:
                 # The commands come back; their records answer them.
                 _log.info("acknowledgement lost", partition=subscription.partition)
             subscription.settled(number)
+        if not self._leaves:
+            self._pressed.clear()
         with suppress(ConnectionError):
             frames.write(b"".join(acks))
 
@@ -246,20 +250,21 @@ class Inbox:
         await self._leave(subscription)
         await asyncio.sleep(_AWAY_SECONDS)
 
-    async def leaving(self) -> None:
-        """Wait until a partition waits to be left, for what was taken from it to be settled."""
-        await self._leaving.wait()
+    async def pressed(self) -> None:
+        """Wait until somebody waits for acknowledgements.
+
+        A partition is to be left, or it has half of the deliveries in hand that it may have.
+        """
+        await self._pressed.wait()
 
     async def _leave(self, subscription: Subscription) -> None:
         subscription.leaving = True
         self._leaves += 1
-        self._leaving.set()
+        self._pressed.set()
         try:
             await subscription.all_settled()
         finally:
             self._leaves -= 1
-            if not self._leaves:
-                self._leaving.clear()
         if self._subscriptions.get(subscription.partition) is subscription:
             del self._subscriptions[subscription.partition]
         async with broker_errors(f"leaving partition {subscription.partition}"):

@@ -102,7 +102,7 @@ class Outbox:
         """
         try:
             await self._connection.frames.drain()
-        except ConnectionError as error:
+        except OSError as error:
             raise BrokerUnavailable(f"RabbitMQ: {error} (while publishing)") from error
 
     async def confirmed(self, batch: Batch) -> None:

@@ -80,6 +80,11 @@ class Subscription:
             self._settled.set()
 
     @property
+    def in_hand(self) -> int:
+        """How many deliveries have come whose processing is not over."""
+        return len(self._received)
+
+    @property
     def idle(self) -> bool:
         """Whether all that was delivered on it has been processed."""
         return not self._received

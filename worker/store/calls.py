@@ -207,18 +207,18 @@ class CallStore:
 
         Returns:
             For each change whether it was committed; False means that the call has moved on since
-            it was loaded, by another worker or by this one's own commit of unknown outcome, or that
-            it has one of the records already.
+            it was loaded, by another worker or by this one's own commit of unknown outcome, that
+            it has one of the records already, or that its key holds something else by now.
 
         Raises:
             StoreRegressed: Redis has lost calls; on one server, nothing has been committed.
             Unavailable: Redis has been rebuilt, or is another server: begin a new session.
-            StoreUnavailable: Some may have been committed, some not, or not safely: load and
-                decide again.
+            StoreUnavailable: Some may have been committed, some not, or not safely. What is
+                committed again is found to be there.
         """
         writes = [(self.key(change.call.request_id), self._written(change)) for change in changes]
         answers = await run(self._redis, COMMIT, writes, self._guard, self.barrier)
-        done = [unless_error(answer) == 1 for answer in answers]
+        done = [not _is_wrong_type(answer) and unless_error(answer) == 1 for answer in answers]
         if self._guard is not None:
             for change, committed in zip(changes, done, strict=True):
                 if committed:
@@ -284,8 +284,12 @@ class CallStore:
         ]
 
 
+def _is_wrong_type(answer: Any) -> bool:
+    return isinstance(answer, ResponseError) and WRONG_TYPE in str(answer)
+
+
 def _stored(request_id: str, ids: Sequence[str] | None, answer: Any) -> StoredCall | CorruptCall:
-    if isinstance(answer, ResponseError) and WRONG_TYPE in str(answer):
+    if _is_wrong_type(answer):
         return CorruptCall(f"the key of call {request_id} holds something else")
     found = unless_error(answer)
     if ids is None:

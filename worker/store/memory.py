@@ -1,9 +1,10 @@
 """What a partition's owner knows of its calls, so that it need not load them again.
 
 A call that was committed is remembered as it was left. The commit compares its version, and looks
-for records of the same messages, so what is remembered may be wrong: then it costs a round trip,
-and no more. Only a version that comes again could deceive it, when a call has expired and another
-one has its name; so nothing is remembered for longer than half the time for which any call is kept.
+for records of the same messages, so what is remembered may be wrong: then it costs two round
+trips, and no more. Only a version that comes again could deceive it, when a call has expired and
+another one has its name; so nothing is remembered for longer than half the time for which any call
+is kept.
 """
 
 from collections import OrderedDict
