@@ -110,6 +110,14 @@ class Worker:
         _, page = await self.get("/metrics")
         return next(float(x.split()[1]) for x in page.splitlines() if x.startswith(f"{name} "))
 
+    async def settled(self) -> None:
+        """Wait until it has acknowledged all that it has taken."""
+        for _ in range(int(PATIENCE_SECONDS * 10)):
+            if await self.metric("call_control_unsettled_age_seconds") == 0:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"not within {PATIENCE_SECONDS:g} s: all is acknowledged")
+
     async def joined(self) -> "Worker":
         """Wait until it has joined."""
         try:

@@ -1,7 +1,9 @@
 """A very small run from end to end; its figures mean nothing."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -26,15 +28,15 @@ PLAN = Plan(
     history=(2, 3),
     scaling_commands=12_000,
     processes=(1, 2),
-    share_commands=12_000,
+    share_commands=50_000,
     starts=1,
 )
 
 
-async def measured(services: Services, *names: str) -> Results:
-    """Run some of the measurements."""
+async def measured(services: Services, *names: str, **changes: Any) -> Results:
+    """Run some of the measurements, by the plan with changes."""
     said: list[str] = []
-    results = await run(services, PLAN, names, said.append)
+    results = await run(services, replace(PLAN, **changes), names, said.append)
     assert len(said) >= len(names)
     return results
 

@@ -96,6 +96,8 @@ async def test_an_old_backup_restored_while_nobody_worked_is_noticed_at_the_star
 async def test_a_loss_can_be_accepted(calls: Installation) -> None:
     """Workers go on with what is there, now and in their next session."""
     await calls.ask("123XYZ", "call", **CALL)
+    # Else the command comes back, and begins the call anew.
+    await calls.workers[0].settled()
     await empty_redis(calls)
     await until_noticed(*calls.workers)
     report = await restored(calls, accept_loss=True)
