@@ -84,7 +84,8 @@ def fold(
         decide: The pure decision.
         at: The time, in milliseconds since the epoch.
         since: The call's sequence when the messages were folded before, and the call had moved on:
-            by another worker that has them too, or by this one's own commit of unknown outcome.
+            by another worker that has them too, by this one's own commit of unknown outcome, or
+            because what was known of it without loading it was wrong.
             Records from then on may be theirs even if they are not marked as redelivered.
         anew: Whether a call whose records answer messages is committed again, so that what waits
             for that commit covers the records too.

@@ -7,20 +7,26 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from tests.harness import Installation
-from worker.broker.connection import close, connect
+from worker.broker.connection import Connection, close, connect
 from worker.broker.frames import BODY, HEADER, METHOD
 from worker.broker.inbox import Inbox
 from worker.broker.subscription import Delivery
+
+
+async def opened(calls: Installation, *, prefetch: int) -> tuple[Connection, Inbox]:
+    """Return an inbox that owns the first partition, and its connection."""
+    connection = await connect(calls.services.amqp_url, "inbox")
+    inbox = Inbox(connection, calls.names, worker="me", prefetch=prefetch, patience_seconds=60)
+    inbox.follow({0: ("me",)})
+    await inbox.in_place()
+    return connection, inbox
 
 
 async def test_a_delivery_to_the_channel_that_had_the_number_before_is_not_taken(
     idle: Installation,
 ) -> None:
     """Its tag is not the next one's: to acknowledge it would acknowledge another command."""
-    connection = await connect(idle.services.amqp_url, "inbox")
-    inbox = Inbox(connection, idle.names, worker="me", prefetch=8, patience_seconds=60)
-    inbox.follow({0: ("me",)})
-    await inbox.in_place()
+    connection, inbox = await opened(idle, prefetch=8)
     (former,) = inbox.owned()
     inbox.resubscribe(0)
     await inbox.in_place()
@@ -42,10 +48,7 @@ async def test_acknowledgements_are_pressed_for_where_somebody_waits_for_them(
     idle: Installation,
 ) -> None:
     """The next owner of a partition that is to be left, or RabbitMQ when prefetch runs out."""
-    connection = await connect(idle.services.amqp_url, "inbox")
-    inbox = Inbox(connection, idle.names, worker="me", prefetch=4, patience_seconds=60)
-    inbox.follow({0: ("me",)})
-    await inbox.in_place()
+    connection, inbox = await opened(idle, prefetch=4)
 
     async def taken(count: int) -> list[Delivery]:
         for _ in range(count):

@@ -22,7 +22,7 @@ _COMMANDS: Final[dict[Durability, tuple[str | int, ...]]] = {
 
 
 class Barrier:
-    """Stands behind the writes of a pipeline, and is passed when they are safe.
+    """Stands behind the writes of a round trip, and is passed when they are safe.
 
     Args:
         durability: When they are.

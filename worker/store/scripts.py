@@ -161,8 +161,8 @@ async def _run_in_cluster(
             await barrier.append(redis, pipeline, [key for key, _ in calls])
             options = barrier.options(redis)
         if guard is not None:
-            # Last: a Redis that is the one it was now, was it when the calls were loaded. And not
-            # GET, which a replica would answer.
+            # Last: a Redis that is the one it was now, was it when the scripts ran. And not GET,
+            # which a replica would answer.
             pipeline.getex(guard.key)
         answers = await pipeline.execute(raise_on_error=False, **options)
     if guard is not None:
