@@ -163,11 +163,12 @@ class Pipeline:
             deliveries = await self.inbox.take(self.batch_size)
             self.observer.taken(deliveries)
             for suspicious, some in groupby(deliveries, _is_suspicious):
+                held = self.inbox.held(some)
                 if suspicious:
-                    for delivery in some:
+                    for delivery in held:
                         await self._process_alone(delivery, way)
                 else:
-                    await way.committed.put(await self.commit(self._read(some), self.decide))
+                    await way.committed.put(await self.commit(self._read(held), self.decide))
 
     async def _process_alone(self, delivery: Delivery, way: _Way) -> None:
         """Process a delivery while nothing else is under way, so that a crash is its own doing."""

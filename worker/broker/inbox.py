@@ -9,7 +9,7 @@ was not taken goes back in order when the channel closes.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -230,6 +230,17 @@ class Inbox:
             self._pressed.clear()
         with suppress(ConnectionError):
             frames.write(b"".join(acks))
+
+    def held(self, deliveries: Iterable[Delivery]) -> Iterator[Delivery]:
+        """Go through deliveries that were taken, but for those given back with one before them.
+
+        To process these would let them overtake it.
+        """
+        for delivery in deliveries:
+            if delivery.subscription.abandoned:
+                delivery.subscription.settled(1)
+            else:
+                yield delivery
 
     def give_back(self, deliveries: Iterable[Delivery]) -> None:
         """Let go of the partitions of deliveries that cannot be processed here.
