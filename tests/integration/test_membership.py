@@ -44,8 +44,15 @@ Loop = fun Loop(Before) ->
         true -> io:format("~b stop~n", [At]);
         false -> timer:sleep(20), Loop(Now)
     end end,
+register({name}, self()),
 Loop(none).
 """
+_BEGUN = "whereis({name}) =/= undefined."
+
+_RECORDER = "call_control_recorder"
+
+#: How often it is asked for, at most; each takes about a second.
+_MOST_LOOKS = 30
 
 View = dict[int, str]
 
@@ -107,9 +114,16 @@ async def recording(calls: Installation, seconds: float = 90) -> AsyncIterator[l
     assert rabbitmq is not None, "who consumes what is read by rabbitmqctl"
     stop = f"{calls.names.base}.recording-over"
     script = _RECORD.format(
-        prefix=f"{calls.names.commands}.", stop=stop, milliseconds=int(seconds * 1000)
+        name=_RECORDER,
+        prefix=f"{calls.names.commands}.",
+        stop=stop,
+        milliseconds=int(seconds * 1000),
     )
     task = asyncio.create_task(asyncio.to_thread(rabbitmq.ctl, "eval", script))
+    begun = _BEGUN.format(name=_RECORDER)
+    for _ in range(_MOST_LOOKS):
+        if "true" in await asyncio.to_thread(rabbitmq.ctl, "eval", begun):
+            break
     made: list[Recording] = []
     channel = await calls.connection.channel()
     yield made
