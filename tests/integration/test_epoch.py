@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.local import Services, redis_server
+from deploy.local import Services
 from tests.integration.test_store import cluster_node
 from worker.core.call import Call, State
 from worker.errors import StoreRegressed, Unavailable
@@ -360,14 +360,3 @@ async def test_a_call_whose_time_is_over_is_not_restored(redis: RedisClient, gua
     assert await store.commit([Change(Call("1", state=State.CONNECTED, sequence=1), 0)]) == [True]
     await restore(redis, store, [Restoration(CONNECTED, 1_000)], 1000)
     assert await redis.exists(store.key("1")) == 0
-
-
-async def test_redis_that_refuses_to_write_is_unavailable() -> None:
-    """A rebuild holds on, and goes on where it was."""
-    with redis_server("--maxmemory", "100kb") as full:
-        client = connect(full.url)
-        guard = Guard("epoch", remember_seconds=60)
-        store = store_of(client, guard)
-        with pytest.raises(Unavailable, match="maxmemory"):
-            await restore(client, store, [Restoration(CONNECTED, NOW_MS)], 1000)
-        await close(client)
