@@ -124,6 +124,8 @@ async def recording(calls: Installation, seconds: float = 90) -> AsyncIterator[l
     for _ in range(_MOST_LOOKS):
         if "true" in await asyncio.to_thread(rabbitmq.ctl, "eval", begun):
             break
+    else:
+        raise AssertionError("nobody records who consumes what")
     made: list[Recording] = []
     channel = await calls.connection.channel()
     yield made
