@@ -111,6 +111,9 @@ class Witness:
                 durable=True,
                 arguments={
                     "x-queue-type": "quorum",
+                    # Or after a lost connection it might be given later events before those that
+                    # were on their way to its predecessor.
+                    "x-single-active-consumer": True,
                     "x-max-length": _QUEUE_LENGTH,
                     "x-overflow": "drop-head",
                 },
