@@ -7,12 +7,15 @@ import pytest
 
 from deploy.local import Services, provide
 from tests.clients import connected_to
+from tests.epochs import begun
 from tests.harness import EVENT_LOOP, Installation, installation
 from worker.broker import connection as broker
 from worker.broker.topology import establish, topology
 from worker.client import CallControl
 from worker.event_loop import loop_factory
 from worker.settings import Settings
+from worker.store import RedisClient, close, connect
+from worker.store.epoch import Guard
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -65,3 +68,17 @@ async def idle(empty: Installation) -> Installation:
     await broker.close(connection)
     await empty.subscribe()
     return empty
+
+
+@pytest.fixture
+async def redis(services: Services) -> AsyncIterator[RedisClient]:
+    """A client as the worker makes it."""
+    client = connect(services.redis_url)
+    yield client
+    await close(client)
+
+
+@pytest.fixture
+async def guard(redis: RedisClient) -> Guard:
+    """A guard whose first epoch has begun."""
+    return await begun(redis)

@@ -67,7 +67,7 @@ async def drain(
     await _warm(stage, before, window)
     end = before + (stage.published - before) * _LAST_PART
     first = last = await stage.sample()
-    while last is first or (_is_measured(first, last, window) and last.done < end):
+    while last is first or (goes_on(first, last, window) and last.done < end):
         await asyncio.sleep(min(_LOOK_SECONDS, window.seconds / 10))
         last = await stage.sample()
     found = _drained(stage, subject, round_, first, last)
@@ -76,8 +76,8 @@ async def drain(
     return found
 
 
-def _is_measured(first: Sample, last: Sample, window: Window) -> bool:
-    """Tell whether a measurement goes on; for longer than planned where nothing was done yet."""
+def goes_on(first: Sample, last: Sample, window: Window) -> bool:
+    """Tell whether a measurement goes on; for longer than planned while nothing has been done."""
     seconds = window.seconds if last.done > first.done else START_SECONDS
     return last.at - first.at < seconds
 

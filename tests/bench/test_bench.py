@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from deploy.local import Services
 from tests.bench import __main__ as command
 from tests.bench.contenders import contenders
-from tests.bench.drain import Window
+from tests.bench.drain import START_SECONDS, Window, goes_on
 from tests.bench.results import Drained, Results, read, write
 from tests.bench.run import Plan, run
-from tests.bench.stage import JobNotDone
+from tests.bench.stage import JobNotDone, Sample
 
 PLAN = Plan(
     contenders=[each for each in contenders() if each.key in {"worker", "aio-pika"}],
@@ -75,6 +75,15 @@ async def test_what_grows_is_measured_of_the_worker(services: Services) -> None:
     assert plausible(results.live_calls, ["600", "700"])
     assert plausible(results.history, ["2", "3"])
     assert plausible(results.processes, ["1", "2"])
+
+
+def test_a_stall_is_no_end_of_a_measurement() -> None:
+    """A machine that stands still for a moment has not used a backlog up."""
+    first, window = Sample(0, 100, 0, None, None), Window(seconds=0.5)
+    assert goes_on(first, Sample(0.4, 101, 0, None, None), window)
+    assert goes_on(first, Sample(10, 100, 0, None, None), window)
+    assert not goes_on(first, Sample(0.6, 101, 0, None, None), window)
+    assert not goes_on(first, Sample(START_SECONDS, 100, 0, None, None), window)
 
 
 @pytest.mark.timeout(300)

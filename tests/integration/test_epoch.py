@@ -1,57 +1,18 @@
 """The guard against a Redis that has lost calls: what it notices, and what it does not mind."""
 
 import secrets
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from deploy.local import Services
+from tests.epochs import CONNECTED, NOW_MS, begun, store_of
 from tests.integration.test_store import cluster_node
 from worker.core.call import Call, State
 from worker.errors import StoreRegressed, Unavailable
-from worker.store import CallStore, Change, RedisClient, StoredCall, close, connect
+from worker.store import Change, RedisClient, StoredCall
 from worker.store import epoch as epochs
 from worker.store.epoch import Epoch, Guard, read_epoch, write_epoch
 from worker.store.restoring import Restoration, Written, restore
-
-KEPT_SECONDS = 3600
-NOW_MS = 4_000_000_000_000
-CONNECTED = Call("1", state=State.CONNECTED, origin="tel:+1", destination="tel:+2", sequence=3)
-
-
-@pytest.fixture
-async def redis(services: Services) -> AsyncIterator[RedisClient]:
-    """A client as the worker makes it."""
-    client = connect(services.redis_url)
-    yield client
-    await close(client)
-
-
-@pytest.fixture
-async def guard(redis: RedisClient) -> Guard:
-    """A guard whose first epoch has begun."""
-    return await begun(redis)
-
-
-async def begun(redis: RedisClient, remember_seconds: float = 60) -> Guard:
-    """Return a guard of a namespace of its own, in its first epoch."""
-    made = Guard(f"test-{secrets.token_hex(6)}.epoch", remember_seconds=remember_seconds)
-    assert await made.begin(redis) is None
-    await made.found(redis)
-    assert await made.begin(redis) is not None
-    return made
-
-
-def store_of(redis: RedisClient, guard: Guard, *, watched: bool = True) -> CallStore:
-    """Return the calls that a guard watches over; or not, as another worker has them."""
-    return CallStore(
-        redis,
-        prefix=f"{guard.key}:",
-        ended_retention_seconds=KEPT_SECONDS,
-        idle_expiry_seconds=KEPT_SECONDS,
-        guard=guard if watched else None,
-    )
 
 
 async def check_that_a_loss_is_noticed_and_mended(redis: RedisClient) -> None:
@@ -279,84 +240,3 @@ async def test_only_the_latest_calls_are_remembered(
     assert guard.set_back("third", 4)
     assert not guard.set_back("third", 5)
     assert not guard.set_back("never heard of", 0)
-
-
-async def test_a_restored_call_is_never_older_than_what_is_there(
-    redis: RedisClient, guard: Guard
-) -> None:
-    """A newer state stays with its records, and gets those it lacks; its version rises."""
-    store = store_of(redis, guard)
-    assert await store.commit([Change(CONNECTED, 0, {"m3": b"3"})]) == [True]
-    older = Call("1", state=State.DIALING, sequence=2)
-    restoration = Restoration(older, NOW_MS, records={"#m2": (2, "2"), "#m3": (2, "older")})
-    assert await restore(redis, store, [restoration], 1000) == [Written(changed=True, records=1)]
-    stored = (await store.load({"1": ["m2", "m3"]}))["1"]
-    assert stored == StoredCall(CONNECTED, 1000, {"m2": b"2", "m3": b"3"})
-    assert await restore(redis, store, [restoration], 1000) == [Written(changed=False, records=0)]
-    assert (await store.load({"1": ()}))["1"] == StoredCall(CONNECTED, 1000, {})
-
-
-async def test_a_restored_call_replaces_what_is_older_whatever_its_version(
-    redis: RedisClient, guard: Guard
-) -> None:
-    """Records that share an id included: the latest of them is the one."""
-    store = store_of(redis, guard)
-    old = Call("1", state=State.DIALING, origin="tel:+9", sequence=1)
-    assert await store.commit([Change(old, 0, {"~same": b"1"})]) == [True]
-    await redis.hset(store.key("1"), "version", 5000)
-    restoration = Restoration(CONNECTED, NOW_MS, records={"#~same": (3, "3")})
-    assert await restore(redis, store, [restoration], 1000) == [Written(changed=False, records=0)]
-    stored = (await store.load({"1": ["~same"]}))["1"]
-    assert stored == StoredCall(CONNECTED, 5001, {"~same": b"3"})
-
-
-@pytest.mark.parametrize("younger_is", ["there", "in the journal"])
-async def test_a_call_is_not_mixed_up_with_an_older_one_of_its_name(
-    redis: RedisClient, guard: Guard, younger_is: str
-) -> None:
-    """The older one came further, and had expired when the younger one began."""
-    store = store_of(redis, guard)
-    older = Call("1", state=State.ENDED, sequence=9)
-    younger = Call("1", state=State.CONNECTED, sequence=2)
-    then, now = NOW_MS, NOW_MS + KEPT_SECONDS * 1000
-    of_older = Restoration(older, then, then - 5, then, {"#a": (1, f'[{then},"call"]')})
-    of_younger = Restoration(younger, now, now - 5, now, {"#b": (1, f'[{now},"call"]')})
-    order = (of_younger, of_older) if younger_is == "there" else (of_older, of_younger)
-    for each in order:
-        await restore(redis, store, [each], 1000)
-    stored = (await store.load({"1": ["a", "b"]}))["1"]
-    assert isinstance(stored, StoredCall)
-    assert (stored.call, set(stored.records)) == (younger, {"b"})
-
-
-async def test_a_copy_of_a_beginning_does_not_replace_what_came_after_it(
-    redis: RedisClient, guard: Guard
-) -> None:
-    """Its worker's clock was ahead, and what was told between them is restored with it."""
-    store = store_of(redis, guard)
-    ahead = NOW_MS + 5000
-    first = Call("1", state=State.CONNECTED, sequence=1)
-    records = {"#m1": (1, f'[{ahead},"call"]')}
-    second = Call("1", state=State.CONNECTED, held=True, sequence=2)
-    await restore(redis, store, [Restoration(first, ahead, ahead, ahead, dict(records))], 1000)
-    written = await restore(
-        redis,
-        store,
-        [
-            Restoration(second, NOW_MS, None, NOW_MS, {"#m2": (2, f'[{NOW_MS},"hold"]')}),
-            Restoration(first, ahead, ahead, ahead, dict(records)),
-        ],
-        1000,
-    )
-    assert written == [Written(changed=False, records=1), Written(changed=False, records=0)]
-    stored = (await store.load({"1": ["m1", "m2"]}))["1"]
-    assert isinstance(stored, StoredCall)
-    assert (stored.call, set(stored.records)) == (second, {"m1", "m2"})
-
-
-async def test_a_call_whose_time_is_over_is_not_restored(redis: RedisClient, guard: Guard) -> None:
-    """And what is there of it in an earlier state goes."""
-    store = store_of(redis, guard)
-    assert await store.commit([Change(Call("1", state=State.CONNECTED, sequence=1), 0)]) == [True]
-    await restore(redis, store, [Restoration(CONNECTED, 1_000)], 1000)
-    assert await redis.exists(store.key("1")) == 0

@@ -3,11 +3,9 @@
 import pytest
 
 from deploy.local import redis_server
-from tests.integration.test_epoch import CONNECTED, NOW_MS, begun, store_of
-from worker.errors import StoreUnavailable, Unavailable
+from tests.epochs import CONNECTED, begun, store_of
+from worker.errors import StoreUnavailable
 from worker.store import Change, close, connect
-from worker.store.epoch import Guard
-from worker.store.restoring import Restoration, restore
 
 
 @pytest.mark.parametrize(
@@ -34,14 +32,3 @@ async def test_nothing_is_committed_until_redis_takes_it(refuse: str, allow: str
             assert await store.commit([change]) == [True]
         finally:
             await close(redis)
-
-
-async def test_a_rebuild_holds_until_redis_takes_it() -> None:
-    """It goes on where it was."""
-    with redis_server("--maxmemory", "100kb") as full:
-        client = connect(full.url)
-        guard = Guard("epoch", remember_seconds=60)
-        store = store_of(client, guard)
-        with pytest.raises(Unavailable, match="maxmemory"):
-            await restore(client, store, [Restoration(CONNECTED, NOW_MS)], 1000)
-        await close(client)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from deploy.local import Services, redis_server
+from deploy.local import redis_server
 from schemas.contract import EventName
 from schemas.events import Event, Request
 from tests.unit.builders import CALL_ID, command
@@ -39,14 +39,6 @@ EVENT = Event(
     answers=REQUEST,
 )
 RECORD = Record(1_700_000_000_000, "call", CONNECTED, (EVENT,))
-
-
-@pytest.fixture
-async def redis(services: Services) -> AsyncIterator[RedisClient]:
-    """A client as the worker makes it."""
-    client = connect(services.redis_url)
-    yield client
-    await close(client)
 
 
 @pytest.fixture
