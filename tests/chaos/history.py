@@ -77,7 +77,8 @@ class Event:
         properties = message.header.properties
         headers = {
             name: value
-            for name, value in (properties.headers or {}).items()
+            # RabbitMQ 3's streams keep no order of headers.
+            for name, value in sorted((properties.headers or {}).items())
             # RabbitMQ's own, which differ from queue to queue.
             if not name.startswith("x-")
         }
