@@ -17,7 +17,7 @@ DOCKER_TESTS := $(addprefix tests/integration/test_, $(addsuffix .py, \
 VERSION_TESTS ?= tests/local/test_versions.py tests/chaos \
 	tests/deploy/test_operator_policy.py tests/deploy/test_repartitioning.py \
 	$(addprefix tests/integration/test_, $(addsuffix .py, order one_outcome restarts clusters servers \
-	store topology watchdog backpressure dead_letters dead_letters_acted_on rebuild \
+	store topology watchdog backpressure dead_letters dead_letters_acted_on rebuild restore refusing \
 	regression epoch durability redis_users doctor doctor_redis cli_topology management \
 	least_privilege forbidden tls credentials poison bugs hostile malformed))
 
