@@ -55,6 +55,28 @@ class ReportName(StrEnum):
     ENDED = "ended"
 
 
+class ActionName(StrEnum):
+    """The value of ``action``: what the telephone network can be asked to do."""
+
+    ORIGINATE = "originate"
+    ANSWER = "answer"
+    REJECT = "reject"
+    REDIRECT = "redirect"
+    TRANSFER = "transfer"
+    HOLD = "hold"
+    RETRIEVE = "retrieve"
+    MUTE = "mute"
+    UN_MUTE = "un_mute"
+    SEND_DIGITS = "send_digits"
+    HANG_UP = "hang_up"
+
+
+#: The actions that are over when somebody has answered, or nobody has for long enough.
+RINGING: Final = frozenset(
+    {ActionName.ORIGINATE, ActionName.ANSWER, ActionName.REDIRECT, ActionName.TRANSFER}
+)
+
+
 class EventNames(StrEnum):
     """Which name stands in an event's body: the documented one, or the canonical one."""
 

@@ -48,14 +48,15 @@ RequestId = Annotated[
 #: the properties of a message have to fit one frame, whatever addresses are among them.
 _LONGEST_ADDRESS: Final = 1024
 
-Address = Annotated[
-    str,
-    StringConstraints(pattern=ADDRESS_PATTERN, max_length=_LONGEST_ADDRESS),
-    Field(
-        description="a tel: URI with a global number (RFC 3966), or a sip: or sips: URI"
-        f" (RFC 3261) without a password, at most {_LONGEST_ADDRESS} characters"
-    ),
-]
+_ADDRESS: Final = StringConstraints(pattern=ADDRESS_PATTERN, max_length=_LONGEST_ADDRESS)
+_ADDRESS_IN_WORDS: Final = (
+    "a tel: URI with a global number (RFC 3966), or a sip: or sips: URI (RFC 3261) without a"
+    f" password, at most {_LONGEST_ADDRESS} characters"
+)
+
+Address = Annotated[str, _ADDRESS, Field(description=_ADDRESS_IN_WORDS)]
+
+AddressOrNone = Annotated[Annotated[str, _ADDRESS] | None, Field(description=_ADDRESS_IN_WORDS)]
 
 _DIGITS: Final = r"^[0-9A-D*#wW]{1,64}$"
 
@@ -86,6 +87,25 @@ Reason = Annotated[
 ]
 
 ActionId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=SHORT_STRING_BYTES),
+    Field(description="what its report names as action_id, 1 to 255 characters"),
+]
+
+AnsweredId = Annotated[
     Annotated[str, StringConstraints(min_length=1, max_length=SHORT_STRING_BYTES)] | None,
     Field(description="the id of the action it answers, 1 to 255 characters"),
+]
+
+#: A gateway's queue is named after it.
+GATEWAY_PATTERN: Final = r"^[A-Za-z0-9_\-]{1,64}$"
+
+GatewayName = Annotated[
+    Annotated[str, StringConstraints(pattern=GATEWAY_PATTERN)] | None,
+    Field(description="the gateway that has the call: 1 to 64 of A-Z a-z 0-9 _ -"),
+]
+
+RingSeconds = Annotated[
+    float,
+    Field(gt=0, description="how long it may ring, in seconds"),
 ]

@@ -6,9 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.contract import ReportName
 from schemas.fields import (
-    ActionId,
     Address,
+    AnsweredId,
     FailureStatus,
+    GatewayName,
     Reason,
     RequestId,
     Status,
@@ -20,6 +21,7 @@ class _Report(BaseModel):
 
     Attributes:
         action_id: The action that the report answers; None for what the network does by itself.
+        gateway: The gateway that says so: what is asked of the call from then on is asked of it.
         status: A SIP status code (RFC 3261 section 21).
         reason: Its reason; None stands for the usual phrase.
     """
@@ -27,7 +29,8 @@ class _Report(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     request_id: RequestId
-    action_id: ActionId = None
+    action_id: AnsweredId = None
+    gateway: GatewayName = None
     status: Status = 200
     reason: Reason = None
 

@@ -10,11 +10,20 @@ from typing import Any, Final, NamedTuple, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
+from schemas.actions import ACTION_MODELS, Action
 from schemas.commands import COMMAND_MODELS, Command
-from schemas.contract import CommandName, EventName, EventNames, ReportName, body_name
+from schemas.contract import (
+    ActionName,
+    CommandName,
+    EventName,
+    EventNames,
+    ReportName,
+    body_name,
+    reason_phrase,
+)
 from schemas.events import Envelope, Event
 from schemas.fields import RequestId, routing_word
-from schemas.reports import REPORT_MODELS, Report
+from schemas.reports import REPORT_MODELS, Failed, Report
 
 #: The largest body that is read, in bytes.
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -37,6 +46,11 @@ RECORD_HEADER: Final = "record"
 #: The keys under which a command says what it is; the second is one of the contract's oddities.
 COMMAND_KEYS: Final = ("call_control", "call-control")
 REPORT_KEY: Final = "network_report"
+ACTION_KEY: Final = "action"
+
+#: What is said of an action that comes back because no gateway has taken it.
+_NOT_TAKEN: Final = 503
+
 _REQUEST_ID: Final = TypeAdapter(RequestId)
 _PRESENTABLE: Final = re.compile(r"[A-Za-z_\-]{1,32}")
 
@@ -48,6 +62,7 @@ COMMAND_NAMES: Final = {
     "unmute": CommandName.UN_MUTE,
 }
 _REPORT_NAMES: Final = {name.value: name for name in ReportName}
+_ACTIONS: Final = tuple(name.value for name in ActionName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +132,8 @@ def _read_object(document: Mapping[str, Any]) -> Command | Report | Malformed:
         if report is None:
             return _unknown_name(REPORT_KEY, ReportName, written, document)
         return _validated(REPORT_MODELS[report], document, REPORT_KEY, report)
+    if document.get(ACTION_KEY) in _ACTIONS and "action_id" in document:
+        return _not_taken(document)
     return Malformed("call_control", "missing", _readable_request_id(document))
 
 
@@ -136,6 +153,32 @@ def _validated(
         "" if is_report else name,
         is_report,
     )
+
+
+def read_action(body: bytes) -> Action | Malformed:
+    """Read an action, as workers write it; whatever the bytes are, there is an answer."""
+    try:
+        document = from_json(body, allow_inf_nan=False)
+    except ValueError:
+        return Malformed("body", "not a JSON document in UTF-8")
+    if not isinstance(document, dict):
+        return Malformed("body", "not a JSON object")
+    asked = document.get(ACTION_KEY)
+    if asked not in _ACTIONS:
+        return Malformed(ACTION_KEY, f"expected one of {', '.join(ActionName)}")
+    name = ActionName(asked)
+    return _validated(ACTION_MODELS[name], document, ACTION_KEY, name)
+
+
+def _not_taken(action: Mapping[str, Any]) -> Report | Malformed:
+    """Read an action that RabbitMQ has sent back, as the report that nobody has made."""
+    failed = {
+        "request_id": action.get("request_id"),
+        "action_id": action.get("action_id"),
+        "status": _NOT_TAKEN,
+        "reason": f"{reason_phrase(_NOT_TAKEN)}: no gateway took {action[ACTION_KEY]}",
+    }
+    return _validated(Failed, failed, REPORT_KEY, ReportName.FAILED)
 
 
 def _problem(model: type[BaseModel], error: ErrorDetails) -> str:

@@ -174,7 +174,7 @@ def test_request_ids_of_every_kind_are_read(request_id: str) -> None:
 def test_every_report_is_read(name: ReportName, envelope: Envelope) -> None:
     """The network's reports come through the same door as commands."""
     said = {"network_report": name, "request_id": CALL_ID, "status": 486, "reason": "Busy Here"}
-    body = {**said, "action_id": "m1", "origin": ALICE, "destination": BOB}
+    body = {**said, "action_id": "m1", "gateway": "pbx-1", "origin": ALICE, "destination": BOB}
     reading = read_object({"content": body} if envelope is Envelope.CONTENT else body)
     assert type(reading.body) is REPORT_MODELS[name]
     assert reading.envelope is envelope
