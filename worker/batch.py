@@ -15,8 +15,8 @@ from schemas.events import Event
 from schemas.reports import Report
 from schemas.wire import Malformed
 from worker.core.call import Call
-from worker.core.messages import Decision, Message
-from worker.core.transitions import refuse
+from worker.core.messages import Action, Decision, Message
+from worker.core.transitions import asked_again, refuse
 from worker.errors import CorruptCall, place
 from worker.reading import Item
 from worker.store.calls import Change, StoredCall
@@ -41,6 +41,7 @@ class Outcome(NamedTuple):
         dead_reason: Why it goes to the dead letters; None where it does not.
         record: Its record as it is stored, behind the id under which it is; None where none is.
         duplicate: Whether a record answers it.
+        actions: What to ask of the network.
     """
 
     item: Item
@@ -50,6 +51,7 @@ class Outcome(NamedTuple):
     dead_reason: str | None = None
     record: tuple[str, bytes] | None = None
     duplicate: bool = False
+    actions: tuple[Action, ...] = ()
 
     def close(self) -> None:
         """Note that the delivery has this outcome, so that its record answers no later one."""
@@ -83,9 +85,9 @@ def fold(
         items: The messages; the same one may stand among them twice, published twice.
         decide: The pure decision.
         at: The time, in milliseconds since the epoch.
-        since: The call's sequence when the messages were folded before, and the call had moved on:
-            by another worker that has them too, by this one's own commit of unknown outcome, or
-            because what was known of it without loading it was wrong.
+        since: What the call had accounted for when the messages were folded before, and the call
+            had moved on: by another worker that has them too, by this one's own commit of unknown
+            outcome, or because what was known of it without loading it was wrong.
             Records from then on may be theirs even if they are not marked as redelivered.
         anew: Whether a call whose records answer messages is committed again, so that what waits
             for that commit covers the records too.
@@ -161,7 +163,8 @@ class _Folding:
             _log.error("record cannot be read", **item.identity, why=str(error))
             return _outcome_of_corruption(item, self._at)
         outcome = _outcome(item, record.events, record.at, (record_id, known))
-        return outcome._replace(duplicate=True)
+        again = asked_again(self._call, item.message._replace(request=request))
+        return outcome._replace(duplicate=True, actions=again)
 
     def change(self, *, anew: bool) -> Change | None:
         if not self._new and not (anew and self._stored.records):
@@ -174,7 +177,7 @@ class _Folding:
         message = item.message
         if item.anonymous:
             # Two commands of the same content are two commands, so their records differ in id.
-            numbered = f"{item.record_id}.{self._call.sequence + 1}"
+            numbered = f"{item.record_id}.{self._call.accounted + 1}"
             message = message._replace(request=replace(message.request, id=numbered))
         try:
             return self._recorded(item, message, self._decide(self._call, message))
@@ -200,7 +203,8 @@ class _Folding:
             stored = record_id, value
             self._records[record_id] = self._new[record_id] = value
         self._call = decision.call
-        return _outcome(item, decision.events, self._at, stored)
+        outcome = _outcome(item, decision.events, self._at, stored)
+        return outcome._replace(actions=decision.actions) if decision.actions else outcome
 
 
 def _outcome(

@@ -21,18 +21,19 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from schemas.contract import EventName
 from schemas.events import Request
 from schemas.wire import RECORD_HEADER, RECORD_ID_HEADER
 from worker.broker import connection as broker
+from worker.broker.declaring import is_there
 from worker.broker.journal import Entry, read_journal, read_last_chunk
 from worker.broker.reader import Reader
-from worker.broker.topology import is_there
 from worker.core.call import Call
 from worker.errors import BrokerUnavailable, ConfigurationError, CorruptCall, StoreUnavailable
 from worker.names import Names
 from worker.settings import Settings
 from worker.store import CallStore, RedisClient, Servers, close, connect, reconnect
-from worker.store.codec import Record, decode_record, record_field
+from worker.store.codec import Record, decode_record, record_field, short_id
 from worker.store.epoch import read_epoch, write_epoch
 from worker.store.restoring import Restoration, restore
 
@@ -213,7 +214,7 @@ class _Rebuilding:
                     "waiting: repeat `callctl rebuild`, which restores what is missing yet, or "
                     f"{_REMEDY}"
                 )
-            events = [entry for entry in entries if not entry.mark]
+            events = [entry for entry in entries if entry.tells_of_a_call]
             self._has_events |= bool(events)
             if restoring:
                 await self._restore(events)
@@ -273,20 +274,20 @@ def collect(entry: Entry, found: Found) -> bool:
     record = _read_record(entry.request_id, record_id, value)
     if record is None:
         return False
-    is_first = record.events[0].sequence == 1
+    is_first = _is_first(record, record_id)
     calls = found.setdefault(entry.request_id, [])
     if not calls or (is_first and record.at > calls[-1].latest):
         # A call begins, be it one whose name an expired one had. Or it is a copy of its beginning,
         # and what was seen of the call stays: Redis knows more of it, and tells them apart.
         calls.append(Restoration(Call(entry.request_id), 0))
     each = calls[-1]
-    sequence, name = record.call.sequence, record_field(record_id)
+    progress, name = record.call.progress, record_field(record_id)
     # Of copies the first one counts; the others differ in nothing.
-    if name not in each.records or sequence > each.records[name][0]:
-        each.records[name] = sequence, value
+    if name not in each.records or progress > each.records[name][0]:
+        each.records[name] = progress, value
     if is_first:
         each.began = record.at
-    if sequence > each.call.sequence:
+    if progress > each.call.progress:
         each.call, each.at = record.call, record.at
     # Not that of the last event: workers' clocks differ.
     each.latest = max(each.latest, record.at)
@@ -298,4 +299,17 @@ def _read_record(request_id: str, record_id: str, value: str) -> Record | None:
         record = decode_record(value.encode(), request_id, Request(record_id))
     except CorruptCall:
         return None
-    return record if request_id and record_id and record.events else None
+    tells = record.events or record.call.pending
+    return record if request_id and record_id and tells else None
+
+
+def _is_first(record: Record, record_id: str) -> bool:
+    """Tell whether a call began with a message; before any other there has been a command."""
+    first, pending = (record.events or (None,))[0], record.call.pending
+    if record.call.sequence > len(record.events):
+        return False
+    if pending is not None and short_id(pending.request.id) != record_id:
+        return False
+    if first is None or first.name is EventName.CALL_OFFERED:
+        return True
+    return first.answers is not None and short_id(first.answers.id) == record_id

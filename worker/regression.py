@@ -81,7 +81,7 @@ class Watch:
                 epoch = await self.guard.begin(self.redis)
                 if epoch is not None:
                     return epoch
-                if any(not entry.mark for entry in entries):
+                if any(entry.tells_of_a_call for entry in entries):
                     raise StoreRegressed("it was emptied or replaced")
                 if mark is None:
                     mark = await leave_mark(self.connection, self.journal)

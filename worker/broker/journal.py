@@ -5,7 +5,8 @@ again at the offset behind the last one it had.
 
 One that is empty, or at its end, is silent, and so is one that is slow: RabbitMQ counts none of its
 entries when it is asked. Where the difference matters, a worker leaves a *mark* in it: an entry
-that is no event. Once it has come, all that stood before it has.
+that is no event. Once it has come, all that stood before it has. Another mark is the record of a
+command that waits for the network, and has no event to carry it yet.
 """
 
 import secrets
@@ -23,17 +24,15 @@ from pamqp.common import FieldValue
 
 from worker.broker.connection import broker_errors, open_channel
 from worker.broker.reader import PREFETCH, Reader, reading
+from worker.broker.topology import MARK, PENDING
 
 #: The header that says a message's place in its stream, and the argument that says where to begin.
 OFFSET: Final = "x-stream-offset"
 
-#: The header, and the message type, that tell a mark from an event.
-MARK: Final = "mark"
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event in the journal.
+    """An event in the journal, or a mark.
 
     Attributes:
         offset: Its place in the stream.
@@ -65,6 +64,11 @@ class Entry:
     def mark(self) -> str:
         """What tells a mark from others; empty for an event."""
         return self.text(MARK)
+
+    @property
+    def tells_of_a_call(self) -> bool:
+        """Whether it is an event, or the record of a command that waits for the network."""
+        return self.mark in ("", PENDING)
 
 
 def _entry(message: DeliveredMessage) -> Entry | None:

@@ -74,6 +74,7 @@ def _header(call: Call, expires_ms: int | None, records: History) -> Table:
         "state": " ".join((call.state, *call.flags)),
         "origin": call.origin or "-",
         "destination": call.destination or "-",
+        "gateway": call.gateway or "",
         "waits for": f"the network, to {call.pending.command}" if call.pending else "",
         "events": str(call.sequence),
         "began": when(records[0][1].at) if records else "",
@@ -119,6 +120,7 @@ def _as_object(call: Call, expires_ms: int | None, records: History) -> dict[str
         "flags": call.flags,
         "origin": call.origin,
         "destination": call.destination,
+        "gateway": call.gateway,
         "sequence": call.sequence,
         "waits_for": {"command": waiting.command, "message_id": waiting.request.id}
         if waiting

@@ -51,6 +51,7 @@ class Call(NamedTuple):
         destination: The called address, as the last transfer left it.
         sequence: The number of events so far.
         pending: The command that waits for the network, if any.
+        gateway: The gateway that has the call, as its reports named it; None on the loopback.
     """
 
     request_id: str
@@ -62,6 +63,17 @@ class Call(NamedTuple):
     destination: str | None = None
     sequence: int = 0
     pending: Pending | None = None
+    gateway: str | None = None
+
+    @property
+    def accounted(self) -> int:
+        """How many events its commands have had so far, and will have when no more comes."""
+        return self.sequence + (self.pending is not None)
+
+    @property
+    def progress(self) -> int:
+        """A number that grows with each change of the call, to tell the later of two states."""
+        return self.sequence + self.accounted
 
     @property
     def flags(self) -> tuple[str, ...]:

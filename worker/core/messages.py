@@ -1,11 +1,11 @@
 """What goes into a decision and what comes out of it."""
 
-from enum import StrEnum
 from typing import NamedTuple
 
 from pydantic import SecretStr
 
 from schemas.commands import Command
+from schemas.contract import ActionName
 from schemas.events import Event, Request
 from schemas.reports import Report
 from schemas.wire import Malformed
@@ -26,22 +26,6 @@ class Message(NamedTuple):
         return self.request.call_control or ""
 
 
-class ActionName(StrEnum):
-    """What the telephone network can be asked to do."""
-
-    ORIGINATE = "originate"
-    ANSWER = "answer"
-    REJECT = "reject"
-    REDIRECT = "redirect"
-    TRANSFER = "transfer"
-    HOLD = "hold"
-    RETRIEVE = "retrieve"
-    MUTE = "mute"
-    UN_MUTE = "un_mute"
-    SEND_DIGITS = "send_digits"
-    HANG_UP = "hang_up"
-
-
 class Action(NamedTuple):
     """Something asked of the telephone network, which answers with a report.
 
@@ -49,8 +33,9 @@ class Action(NamedTuple):
         name: What to do.
         id: What the report names as ``action_id``; the id of the command that asks for it.
         request_id: The call.
+        gateway: The gateway that has the call; None where none has spoken of it yet.
         origin: The caller, for ``originate``.
-        destination: The called address, for ``originate``.
+        destination: The called address, for ``originate``, and for ``answer`` where it is known.
         endpoint: The endpoint of ``transfer``, ``redirect``, ``answer`` and ``reject``.
         digits: The digits of ``send_digits``.
     """
@@ -58,6 +43,7 @@ class Action(NamedTuple):
     name: ActionName
     id: str
     request_id: str
+    gateway: str | None = None
     origin: str | None = None
     destination: str | None = None
     endpoint: str | None = None

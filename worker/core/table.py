@@ -9,9 +9,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
-from schemas.contract import CommandName, EventName
+from schemas.contract import ActionName, CommandName, EventName
 from worker.core.call import Call, State
-from worker.core.messages import ActionName
 
 
 class Column(StrEnum):

@@ -3,9 +3,9 @@
 from schemas.addresses import same_endpoint
 from schemas.commands import Call as CallCommand
 from schemas.commands import Command, Dial
-from schemas.contract import CommandName, EventName, reason_phrase
+from schemas.contract import ActionName, CommandName, EventName, reason_phrase
 from schemas.events import Event, Request
-from schemas.reports import Ended, Failed, Offered, Report, Ringing
+from schemas.reports import Answered, Ended, Failed, Offered, Report, Ringing
 from schemas.wire import Malformed
 from worker.core.call import Call, Pending, State
 from worker.core.messages import Action, Decision, Message
@@ -48,6 +48,19 @@ def refuse(call: Call, message: Message, status: int, reason: str) -> Decision:
     draft = _Draft(call, message.request, 0)
     draft.refuse(message.request, status, reason)
     return Decision(draft.call, tuple(draft.events))
+
+
+def asked_again(call: Call, message: Message) -> tuple[Action, ...]:
+    """Return what a command that has come back asks of the network, while it still waits for that.
+
+    Whoever took it first may have died before it asked.
+    """
+    pending, command = call.pending, message.body
+    if pending is None or pending.request.id != message.request.id:
+        return ()
+    if isinstance(command, Report | Malformed):
+        return ()
+    return (_action(call, pending, command),)
 
 
 class _Draft:
@@ -172,16 +185,21 @@ def _ask_network(draft: _Draft, command: Command, event: EventName) -> None:
         # accept and reject of a call that was never reported: their endpoint is taken as the offer.
         call = call._replace(state=State.OFFERED, incoming=True, origin=command.endpoint)
     draft.call = call._replace(pending=pending)
-    draft.actions.append(
-        Action(
-            name=ACTIONS[event],
-            id=request.id,
-            request_id=call.request_id,
-            origin=call.origin if isinstance(command, CallCommand) else None,
-            destination=call.destination if isinstance(command, CallCommand) else None,
-            endpoint=command.endpoint,
-            digits=command.digits if isinstance(command, Dial) else None,
-        )
+    draft.actions.append(_action(draft.call, pending, command))
+
+
+def _action(call: Call, pending: Pending, command: Command) -> Action:
+    name = ACTIONS[pending.event]
+    needs_destination = name in (ActionName.ORIGINATE, ActionName.ANSWER)
+    return Action(
+        name=name,
+        id=pending.request.id,
+        request_id=call.request_id,
+        gateway=call.gateway,
+        origin=call.origin if name is ActionName.ORIGINATE else None,
+        destination=call.destination if needs_destination else None,
+        endpoint=pending.endpoint,
+        digits=command.digits if isinstance(command, Dial) else None,
     )
 
 
@@ -193,25 +211,50 @@ def _take_report(draft: _Draft, report: Report) -> None:
     if isinstance(report, Offered):
         if call.state is State.ABSENT:
             _offer(draft, report)
-    elif isinstance(report, Ringing):
-        if call.state is State.DIALING:
-            draft.call = call._replace(state=State.RINGING)
-            draft.emit(EventName.CALL_RINGING, None, report.status, _reason(report))
     elif isinstance(report, Ended):
         if call.state not in (State.ABSENT, State.ENDED):
             _end(draft, report)
-    elif answered is None:
-        return
-    elif isinstance(report, Failed):
+    elif call.state in (State.ABSENT, State.ENDED) and isinstance(report, Ringing | Answered):
+        _let_go(draft, report)
+    elif isinstance(report, Ringing):
+        if call.state is State.DIALING and (answered or report.action_id is None):
+            _heard_from(draft, report)
+            draft.call = draft.call._replace(state=State.RINGING)
+            draft.emit(EventName.CALL_RINGING, None, report.status, _reason(report))
+    elif answered is not None:
+        _go_on(draft, answered, report)
+
+
+def _go_on(draft: _Draft, answered: Pending, report: Report) -> None:
+    if isinstance(report, Failed):
         if answered.began:
-            draft.call = Call(call.request_id, sequence=call.sequence)
+            draft.call = Call(draft.call.request_id, sequence=draft.call.sequence)
         draft.give_up(answered, report.status, _reason(report))
     else:
-        draft.call = call._replace(pending=None)
+        _heard_from(draft, report)
+        draft.call = draft.call._replace(pending=None)
         draft.happen(answered.event, answered.endpoint, answered.request)
 
 
+def _heard_from(draft: _Draft, report: Report) -> None:
+    """Note who has the call: what is asked of it from now on is asked of them."""
+    draft.call = draft.call._replace(gateway=report.gateway or draft.call.gateway)
+
+
+def _let_go(draft: _Draft, report: Ringing | Answered) -> None:
+    """Have the network end what nobody waits for any more, such as a call that was given up."""
+    draft.actions.append(
+        Action(
+            name=ActionName.HANG_UP,
+            id=draft.request.id,
+            request_id=draft.call.request_id,
+            gateway=report.gateway,
+        )
+    )
+
+
 def _offer(draft: _Draft, report: Offered) -> None:
+    _heard_from(draft, report)
     draft.call = draft.call._replace(
         state=State.OFFERED,
         incoming=True,

@@ -1,8 +1,9 @@
 """The loopback network: it grants every action at once, so a command and its event are one step."""
 
+from schemas.contract import ActionName
 from schemas.reports import Answered, Done, Report
 from worker.core.call import Call
-from worker.core.messages import Action, ActionName, Decision, Message
+from worker.core.messages import Action, Decision, Message
 from worker.core.transitions import decide
 
 _CONNECTING = frozenset({ActionName.ORIGINATE, ActionName.ANSWER, ActionName.REDIRECT})

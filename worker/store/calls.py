@@ -183,7 +183,7 @@ class CallStore:
         for request_id, stored in loaded.items():
             if isinstance(stored, CorruptCall):
                 guard.forget(request_id)
-            elif guard.set_back(request_id, stored.call.sequence, absent=stored.is_absent):
+            elif guard.set_back(request_id, stored.call.progress, absent=stored.is_absent):
                 await guard.condemn(self._redis)
                 raise StoreRegressed(f"call {request_id} is in an earlier state")
 
@@ -224,7 +224,7 @@ class CallStore:
                 if committed:
                     call = change.call
                     self._guard.committed(
-                        call.request_id, call.sequence, over=call.state in FINISHED
+                        call.request_id, call.progress, over=call.state in FINISHED
                     )
         return done
 

@@ -14,6 +14,9 @@ and the flags that are up besides those that such a command leaves up as a rule:
 Of any other message, the whole of the call and a row for each event take the sequence's place::
 
     [1760000000000,"hold",["absent",null,null],[1,"call_control_failed",481]]
+
+Of a call that has them, the command that waits for the network, the gateway and the sequence stand
+behind the addresses there.
 """
 
 import re
@@ -32,7 +35,15 @@ from worker.core.table import EFFECTS, TABLE
 from worker.errors import CorruptCall
 
 #: The fields of a call, in the order in which they are loaded.
-CALL_FIELDS: Final = ("version", "state", "sequence", "origin", "destination", "pending")
+CALL_FIELDS: Final = (
+    "version",
+    "state",
+    "sequence",
+    "origin",
+    "destination",
+    "pending",
+    "gateway",
+)
 
 #: What distinguishes a record's field from a call's; the rest of it is the message's id.
 RECORD_PREFIX: Final = "#"
@@ -56,6 +67,9 @@ _USUAL: Final[dict[EventName, tuple[str, ...]]] = {
     event: (effects.get("state", State.CONNECTED), *(flag for flag in FLAGS if effects.get(flag)))
     for event, effects in EFFECTS.items()
 }
+
+#: What stands behind the addresses in a record, where it says nothing there.
+_OFF_NETWORK: Final[tuple[Any, ...]] = (None, None, 0)
 
 #: A global number without separators and parameters (RFC 3966), no longer than E.164 lets it be.
 _TELEPHONE: Final = re.compile(r"tel:\+([1-9][0-9]{0,14})")
@@ -120,6 +134,9 @@ def encode_call(call: Call, version: int, before: Call | None = None) -> dict[st
     if before is None or call.pending != before.pending:
         pending = call.pending
         fields["pending"] = to_json(_encode_pending(pending)).decode() if pending else ""
+    # On the loopback there is none.
+    if call.gateway != (before and before.gateway):
+        fields["gateway"] = call.gateway or ""
     return fields
 
 
@@ -129,7 +146,7 @@ def decode_call(request_id: str, values: Sequence[bytes | None]) -> tuple[Call, 
     Raises:
         CorruptCall: They were not written by ``encode_call``.
     """
-    version, state, sequence, origin, destination, pending = values
+    version, state, sequence, origin, destination, pending, gateway = values
     if version is None:
         return Call(request_id), 0
     try:
@@ -140,6 +157,7 @@ def decode_call(request_id: str, values: Sequence[bytes | None]) -> tuple[Call, 
             destination=destination.decode() if destination else None,
             sequence=int(sequence or 0),
             pending=_decode_pending(from_json(pending)) if pending else None,
+            gateway=gateway.decode() if gateway else None,
         ), int(version)
     except _UNREADABLE as error:
         raise CorruptCall(f"call {request_id} cannot be read: {error}") from None
@@ -209,13 +227,16 @@ def encode_record(record: Record, request: Request) -> bytes:
     addresses = _encode_address(call.origin), _encode_address(call.destination)
     rows = [_row(event, call.state, request) for event in record.events]
     name = _GRANTED.get(record.message)
-    if name and call.pending is None and len(rows) == 1 and rows[0][1:] == [name, OK]:
+    on_network = call.pending is not None or call.gateway is not None
+    if name and not on_network and len(rows) == 1 and rows[0][1:] == [name, OK]:
         words, usual = (call.state, *call.flags), _USUAL[name]
         besides = [word for word in words if word not in usual]
         if len(usual) + len(besides) == len(words):
             return to_json((record.at, record.message, rows[0][0], *addresses, *besides))
-    waiting = () if call.pending is None else (_encode_pending(call.pending),)
-    state = (_encode_state(call), *addresses, *waiting)
+    state: tuple[object, ...] = (_encode_state(call), *addresses)
+    if on_network:
+        pending = _encode_pending(call.pending) if call.pending else None
+        state = (*state, pending, call.gateway, call.sequence)
     return to_json((record.at, record.message, state, *rows))
 
 
@@ -260,7 +281,7 @@ def decode_record(value: bytes, request_id: str, request: Request) -> Record:
         at, message, state, *rows = from_json(value)
         if not isinstance(state, list):
             state, *rows = _in_full(message, state, *rows)
-        call = _decode_state_after(request_id, *state)
+        call = _decode_state_after(request_id, state)
         events = tuple(_event(row, i, call, request) for i, row in enumerate(rows))
         if events:
             call = call._replace(sequence=events[-1].sequence)
@@ -269,19 +290,20 @@ def decode_record(value: bytes, request_id: str, request: Request) -> Record:
         raise CorruptCall(f"a record of call {request_id} cannot be read: {error}") from None
 
 
-def _decode_state_after(
-    request_id: str,
-    words: str,
-    origin: str | int | None,
-    destination: str | int | None,
-    pending: Mapping[str, Any] | None = None,
-) -> Call:
+def _decode_state_after(request_id: str, state: Sequence[Any]) -> Call:
+    words, origin, destination, *on_network = state
+    # Version 0.1.0 wrote nothing behind what waits.
+    pending, gateway, sequence = [*on_network, *_OFF_NETWORK[len(on_network) :]]
+    if not isinstance(gateway, str | None):
+        raise TypeError("a gateway's name is a text")
     return Call(
         request_id,
         *_decode_state(words),
         origin=_decode_address(origin),
         destination=_decode_address(destination),
+        sequence=int(sequence),
         pending=_decode_pending(pending) if pending else None,
+        gateway=gateway,
     )
 
 
@@ -295,12 +317,14 @@ def decode_history(request_id: str, fields: Mapping[bytes, bytes]) -> list[tuple
         (message_id, decode_record(value, request_id, Request(message_id)))
         for message_id, value in stored_records(fields).items()
     ]
-    return sorted(history, key=_first_sequence)
+    return sorted(history, key=_place)
 
 
-def _first_sequence(entry: tuple[str, Record]) -> tuple[int, int]:
+def _place(entry: tuple[str, Record]) -> tuple[int, int]:
     _, record = entry
-    return (record.events[0].sequence if record.events else 0, record.at)
+    # A command that waits has none yet; it stands behind the events that there were.
+    place = 2 * record.events[0].sequence if record.events else record.call.progress
+    return (place, record.at)
 
 
 def _event(row: Sequence[Any], ordinal: int, call: Call, request: Request) -> Event:

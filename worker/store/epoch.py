@@ -2,8 +2,8 @@
 
 Three things tell. A key beside the calls holds the *epoch*, a value that only an installation's
 first worker and ``callctl rebuild`` write: it is read with every batch, and once it is missing or
-another one, Redis is not the one it was. And each worker remembers which sequence it has committed
-of its latest calls: one that comes back with a lower sequence has been set back. And a server that
+another one, Redis is not the one it was. And each worker remembers how far it has brought each
+of its latest calls: one that comes back in an earlier state has been set back. And a server that
 was started again, or has taken over from another one, may lack calls that this worker does not
 know: a new session compares it with the journal (``worker.regression``). Whoever notices a loss
 condemns the epoch, so that all workers stop at once and none goes on before Redis is mended.
@@ -24,7 +24,7 @@ from worker.store.servers import RedisClient, Servers
 #: What stands before an epoch that somebody has condemned.
 _CONDEMNED: Final = b"lost "
 
-#: Calls whose sequences a worker remembers.
+#: Calls that a worker remembers.
 _MOST_REMEMBERED: Final = 20_000
 
 # Only the epoch that was in force: a newer one is somebody's word that Redis is mended.
@@ -203,9 +203,9 @@ class Guard:
         """Tell whether this worker remembers to have committed a call."""
         return request_id in self._committed
 
-    def committed(self, request_id: str, sequence: int, *, over: bool) -> None:
-        """Remember which sequence a call has reached, and whether it is over then."""
-        self._committed[request_id] = (sequence, over, time.time() + self._remember_seconds)
+    def committed(self, request_id: str, progress: int, *, over: bool) -> None:
+        """Remember how far a call has come, and whether it is over then."""
+        self._committed[request_id] = (progress, over, time.time() + self._remember_seconds)
         self._committed.move_to_end(request_id)
         if len(self._committed) > _MOST_REMEMBERED:
             self._committed.popitem(last=False)
@@ -214,14 +214,14 @@ class Guard:
         """Forget a call that cannot be read: somebody will delete its key."""
         self._committed.pop(request_id, None)
 
-    def set_back(self, request_id: str, sequence: int, *, absent: bool = False) -> bool:
-        """Tell whether a call that was loaded with a sequence has been further than that.
+    def set_back(self, request_id: str, progress: int, *, absent: bool = False) -> bool:
+        """Tell whether a call that was loaded has been further than it is.
 
         One that was over and is absent has expired: clocks and settings differ, so nobody can say
         that it was too early.
         """
         reached, over, until = self._committed.get(request_id, (0, False, 0.0))
-        return sequence < reached and time.time() < until and not (absent and over)
+        return progress < reached and time.time() < until and not (absent and over)
 
     async def condemn(self, redis: RedisClient, value: bytes | None = None) -> None:
         """Let no worker go on with this Redis.

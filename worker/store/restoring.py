@@ -28,7 +28,7 @@ class Restoration:
         at: When that was, in milliseconds since the epoch.
         began: When its first event was; None where that is not among its records.
         latest: The latest time of any of its events.
-        records: Sequences and values of records, by their fields.
+        records: By their fields, values of records, and behind which progress of the call.
     """
 
     call: Call
@@ -78,7 +78,7 @@ async def restore(
                 _RESTORE,
                 1,
                 store.key(each.call.request_id),
-                each.call.sequence,
+                each.call.progress,
                 each.at,
                 each.at + store.kept_ms(each.call),
                 each.began or "",
@@ -88,8 +88,8 @@ async def restore(
                 *(part for item in fields.items() for part in item),
                 *(
                     part
-                    for name, (sequence, value) in each.records.items()
-                    for part in (sequence, name, value)
+                    for name, (progress, value) in each.records.items()
+                    for part in (progress, name, value)
                 ),
             )
         keys = [store.key(each.call.request_id) for each in restorations]
