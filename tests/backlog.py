@@ -23,7 +23,8 @@ from rich.console import Console
 from deploy.local import provide
 from tests.harness import Installation, Worker, eventually, installation
 from worker.broker import connection as broker
-from worker.broker.topology import establish, topology
+from worker.broker.declaring import establish
+from worker.broker.topology import topology
 
 #: Publishes under way at once, on each of the connections.
 _BURST: Final = 500

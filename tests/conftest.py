@@ -10,7 +10,8 @@ from tests.clients import connected_to
 from tests.epochs import begun
 from tests.harness import EVENT_LOOP, Installation, installation
 from worker.broker import connection as broker
-from worker.broker.topology import establish, topology
+from worker.broker.declaring import establish
+from worker.broker.topology import topology
 from worker.client import CallControl
 from worker.event_loop import loop_factory
 from worker.settings import Settings

@@ -24,7 +24,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from deploy.local import Services
 from tests.messages import NoMessageId, Published, Seen
 from worker.broker import connection as broker
-from worker.broker.topology import remove, topology
+from worker.broker.declaring import remove
+from worker.broker.topology import Topology, topology_of
 from worker.errors import BrokerUnavailable
 from worker.names import Names
 from worker.settings import PREFIX, EventLoop, Settings
@@ -163,6 +164,7 @@ class Installation:
     redis: Redis
     directory: Path
     workers: list[Worker] = field(default_factory=list)
+    gateways: set[str] = field(default_factory=set)
     events: list[Seen] = field(default_factory=list)
     dead: list[AbstractIncomingMessage] = field(default_factory=list)
 
@@ -290,7 +292,7 @@ class Installation:
         for worker in self.workers:
             await worker.kill()
         await self.connection.close()
-        await clean_up(self.services, self.names, self.settings.partitions)
+        await clean_up(self.services, topology_of(self.settings, sorted(self.gateways)))
         # Redis may have been restarted since it was last asked.
         await self.redis.connection_pool.disconnect()
         keys = [key async for key in self.redis.scan_iter(f"{self.names.base}*", count=1000)]
@@ -305,11 +307,11 @@ class Installation:
     wait=wait_fixed(0.2),
     reraise=True,
 )
-async def clean_up(services: Services, names: Names, partitions: int) -> None:
+async def clean_up(services: Services, declared: Topology) -> None:
     """Remove what was declared; a stream is there only some time after its broker has started."""
     connection = await broker.connect(services.amqp_url, "cleaning up")
     try:
-        await remove(connection, topology(names, partitions))
+        await remove(connection, declared)
     finally:
         await broker.close(connection)
 

@@ -51,6 +51,11 @@ class Seen:
         return str(self.headers["request_id"])
 
     @property
+    def state(self) -> str:
+        """The call's state after it."""
+        return str(self.headers["call_state"])
+
+    @property
     def sequence(self) -> int:
         """Its place among the call's events."""
         return int(self.headers["sequence"])

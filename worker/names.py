@@ -46,6 +46,24 @@ class Names:
         return f"{self.base}.dead_letters"
 
     @property
+    def actions(self) -> str:
+        """The exchange through which workers ask the telephone network."""
+        return f"{self.base}.actions"
+
+    @property
+    def new_calls(self) -> str:
+        """The exchange behind that which shares calls that no gateway has spoken of among them."""
+        return f"{self.actions}.new"
+
+    def gateway(self, name: str) -> str:
+        """The queue of what a gateway is asked."""
+        return f"{self.base}.gateways.{name}"
+
+    def deadline(self, kind: str) -> str:
+        """The queue of what counts as reported when so much time has passed."""
+        return f"{self.base}.deadlines.{kind}"
+
+    @property
     def call_prefix(self) -> str:
         """The head of a call's key; the ``request_id`` is the rest."""
         return f"{self.base}:"

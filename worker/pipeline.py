@@ -7,7 +7,8 @@
 4. commit state and records, one compare-and-set per call;
 5. wait until Redis has that on disk, or on a replica, if so much is asked for (in the same round
    trip, and a shortfall holds the batch);
-6. publish the events, and wait for their confirms, while the next are on their way;
+6. publish the events, and what is asked of the telephone network, and wait for the confirms, while
+   the next are on their way;
 7. acknowledge the commands, unless Redis has lost anything meanwhile.
 
 A crash before 7 brings the commands back; after 4 their records answer them, with the same events.
@@ -32,7 +33,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from schemas.contract import CommandName, EventNames
+from schemas.contract import CommandName
 from worker.batch import Decide, Outcome, fold, unanswerable, wanted_records
 from worker.broker.inbox import Inbox
 from worker.broker.outbox import Batch, Outbox, Outgoing
@@ -40,9 +41,8 @@ from worker.broker.subscription import Delivery
 from worker.core.call import Call
 from worker.core.messages import Decision, Message
 from worker.errors import CorruptCall, StoreUnavailable
-from worker.names import Names
 from worker.observer import Observer
-from worker.outgoing import build
+from worker.outgoing import Writer
 from worker.reading import Item, by_call, read_delivery
 from worker.store import CallStore, Change, Memory, StoredCall, Suspects
 
@@ -123,8 +123,7 @@ class Pipeline:
         suspects: The commands on which workers may have crashed.
         observer: Told of what becomes of commands.
         decide: The pure decision.
-        names: The installation's names.
-        event_names: Which name stands in an event's body.
+        writer: Builds what is published.
         batch_size: Most commands in one batch; a batch is never waited for.
         hold_seconds: How long a batch is held while Redis is away.
         memory: What is known of calls without loading them.
@@ -136,8 +135,7 @@ class Pipeline:
     suspects: Suspects
     observer: Observer
     decide: Decide
-    names: Names
-    event_names: EventNames
+    writer: Writer
     batch_size: int
     hold_seconds: float
     memory: Memory = field(default_factory=Memory)
@@ -218,7 +216,7 @@ class Pipeline:
             }
             for call, found in stored.items():
                 if isinstance(found, StoredCall):
-                    since.setdefault(call, found.call.sequence)
+                    since.setdefault(call, found.call.accounted)
             changes = [change for change, _ in folded.values() if change is not None]
             beaten = await self._write(changes, calls, at)
             self.observer.metrics.conflicts.inc(len(beaten - known))
@@ -314,7 +312,7 @@ class Pipeline:
         messages: list[Outgoing] = []
         replies: list[Outgoing] = []
         for outcome in outcomes:
-            of_outcome, copies = build(outcome, self.names, self.event_names)
+            of_outcome, copies = self.writer.build(outcome)
             messages += of_outcome
             replies += copies
         return messages, replies

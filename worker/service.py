@@ -16,10 +16,12 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from worker import health, status, tracing
 from worker.broker import connection as broker
+from worker.broker.declaring import establish, is_there
 from worker.broker.inbox import Inbox
 from worker.broker.outbox import Outbox
-from worker.broker.topology import establish, is_there, topology_of
+from worker.broker.topology import topology_of
 from worker.broker.watchdog import Watchdog
+from worker.core.transitions import decide
 from worker.errors import StoreRegressed, StoreUnavailable, Unavailable
 from worker.event_loop import running_loop
 from worker.gateways.loopback import decide_and_grant
@@ -27,9 +29,10 @@ from worker.membership import Heartbeat, claim_partition_count, ranking
 from worker.metrics import Metrics
 from worker.names import Names
 from worker.observer import Observer, watch_lag
+from worker.outgoing import Writer
 from worker.pipeline import Pipeline
 from worker.regression import Watch
-from worker.settings import Settings
+from worker.settings import Gateway, Settings
 from worker.store import (
     CallStore,
     RedisClient,
@@ -175,6 +178,7 @@ class Service:
                 prefetch=settings.prefetch,
                 patience_seconds=settings.lapse_seconds + _PATIENCE_MARGIN_SECONDS,
             )
+            external = settings.gateway is Gateway.EXTERNAL
             pipeline = Pipeline(
                 inbox=inbox,
                 store=store,
@@ -185,9 +189,8 @@ class Service:
                 ),
                 suspects=suspects,
                 observer=Observer(self._metrics, self._spans),
-                decide=decide_and_grant,
-                names=names,
-                event_names=settings.event_names,
+                decide=decide if external else decide_and_grant,
+                writer=Writer.of(settings),
                 batch_size=settings.batch_size,
                 hold_seconds=settings.hold_seconds,
             )
@@ -207,8 +210,7 @@ class Service:
                 await self._work(
                     pipeline,
                     heartbeat,
-                    broker.until_lost(consuming),
-                    broker.until_lost(publishing),
+                    broker.until_lost(consuming, publishing),
                     watchdog.run(),
                     self._watch_blocking(publishing),
                     status.tell(redis, names.worker(self.name), self._status),

@@ -58,6 +58,13 @@ class Durability(StrEnum):
     REPLICA = "replica"
 
 
+class Gateway(StrEnum):
+    """What the telephone network is."""
+
+    LOOPBACK = "loopback"
+    EXTERNAL = "external"
+
+
 class Traces(StrEnum):
     """Where traces go."""
 
@@ -130,6 +137,25 @@ class Settings(BaseModel):
     batch_size: int = Field(512, ge=1, le=2000, description="most commands in one batch")
     event_names: EventNames = Field(
         EventNames.DOCUMENTED, description="the name in an event's body: documented or canonical"
+    )
+    gateway: Gateway = Field(
+        Gateway.LOOPBACK,
+        description="the telephone network: loopback, which grants everything at once, or external:"
+        " gateways, such as `callctl gateway asterisk`",
+    )
+    take_seconds: PositiveFloat = Field(
+        5.0,
+        le=3600,
+        description="how long an action may wait for a gateway before its command is answered 503",
+    )
+    act_seconds: PositiveFloat = Field(
+        10.0,
+        le=3600,
+        description="how long a gateway may take for an action, besides the time in which it rings,"
+        " before its command is answered 504",
+    )
+    ring_seconds: PositiveFloat = Field(
+        60.0, le=3600, description="how long a gateway lets an endpoint ring"
     )
     durability: Durability = Field(
         Durability.SERVER,

@@ -23,9 +23,10 @@ from tests.bench.shares import hold
 from tests.harness import Installation, Worker, eventually, installation
 from worker.broker import connection as broker
 from worker.broker.connection import Channel, Connection
+from worker.broker.declaring import establish
 from worker.broker.encoding import PERSISTENT
 from worker.broker.publisher import Batch, Outgoing, open_publisher
-from worker.broker.topology import Queue, establish, topology_of
+from worker.broker.topology import Queue, topology_of
 from worker.settings import Settings
 
 #: Publishes under way at once, on each of the connections.

@@ -25,7 +25,7 @@ from worker.broker.connection import (
     open_channel,
     until_lost,
 )
-from worker.broker.journal import MARK
+from worker.broker.topology import MARK
 from worker.errors import BrokerUnavailable
 from worker.store import CallStore
 

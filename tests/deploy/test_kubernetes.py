@@ -17,7 +17,8 @@ from deploy.local import Services
 from tests.guarded import Guarded, Management, guarded_installation
 from tests.harness import ROOT
 from tests.tools import unavailable
-from worker.broker.topology import declare, topology
+from worker.broker.declaring import declare
+from worker.broker.topology import topology
 from worker.errors import ConfigurationError
 from worker.names import Names
 from worker.settings import PREFIX, Settings

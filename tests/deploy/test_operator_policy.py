@@ -8,7 +8,8 @@ import pytest
 from deploy.local import Services
 from tests.guarded import DEFINITIONS, LONGEST, guarded_installation
 from worker.broker.connection import open_channel
-from worker.broker.topology import declare, topology
+from worker.broker.declaring import declare
+from worker.broker.topology import topology
 
 OPERATOR_POLICY = DEFINITIONS.with_name("operator_policy.json")
 

@@ -13,7 +13,8 @@ from tests.integration.test_order import CONVERSATION, FIELDS, all_answered, che
 from tests.messages import Published
 from worker.broker import connection as broker
 from worker.broker.connection import Channel, open_channel
-from worker.broker.topology import declare, topology
+from worker.broker.declaring import declare
+from worker.broker.topology import topology
 from worker.cli.exit_codes import ExitCode
 from worker.settings import PREFIX
 

@@ -14,7 +14,6 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from pydantic_core import from_json
 
-from schemas.contract import EventNames
 from schemas.reports import Report
 from schemas.wire import MAX_BODY_BYTES, Malformed
 from tests.frames import FRAME_MAX
@@ -27,8 +26,9 @@ from worker.broker.subscription import KEPT_BYTES, Delivery, Subscription
 from worker.core.call import Call
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names
-from worker.outgoing import Built, build
+from worker.outgoing import Built, Writer
 from worker.reading import Item, read_delivery
+from worker.settings import PREFIX, Settings
 from worker.store.calls import StoredCall
 from worker.store.codec import encode_call
 
@@ -50,6 +50,7 @@ class Replica:
 
     def __init__(self, names: Names) -> None:
         self._names = names
+        self._writer = Writer.of(Settings.from_environment({f"{PREFIX}NAMESPACE": names.namespace}))
         self._calls: dict[str, StoredCall] = {}
         self._said: dict[str, dict[int, str]] = {}
         self.answers: Counter[str] = Counter()
@@ -63,7 +64,7 @@ class Replica:
         delivery = self._delivered(message.body, message.properties(number))
         item = read_delivery(delivery)
         outcome = self._outcome(item)
-        built = build(outcome, self._names, EventNames.DOCUMENTED)
+        built = self._writer.build(outcome)
         self._check(item, outcome, built)
         return built
 

@@ -38,7 +38,7 @@ async def test_show_needs_no_broker(empty: Installation) -> None:
     code, output, _ = await callctl(empty, "topology", "show", "--json")
     shown = json.loads(output)
     assert len(shown["queues"]) == len(shown["bindings"]) == 10
-    assert {"name": empty.names.events, "type": "topic"} in shown["exchanges"]
+    assert {"name": empty.names.events, "type": "topic", "arguments": {}} in shown["exchanges"]
 
 
 @pytest.fixture

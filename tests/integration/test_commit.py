@@ -10,7 +10,6 @@ import pytest
 from pamqp.commands import Basic
 
 from deploy.local import Services
-from schemas.contract import EventNames
 from worker.batch import Outcome
 from worker.broker.connection import Channel
 from worker.broker.inbox import Inbox
@@ -19,10 +18,11 @@ from worker.broker.subscription import Delivery, Subscription
 from worker.errors import StoreUnavailable
 from worker.gateways.loopback import decide_and_grant
 from worker.metrics import Metrics
-from worker.names import Names
 from worker.observer import Observer
+from worker.outgoing import Writer
 from worker.pipeline import Pipeline
 from worker.reading import read_delivery
+from worker.settings import Settings
 from worker.store import CallStore, Change, Suspects, close, connect
 from worker.store.servers import RedisClient
 
@@ -150,8 +150,7 @@ def pipeline(store: CallStore, redis: RedisClient, inbox: Inbox, outbox: Outbox)
         suspects=Suspects(redis, prefix="test", worker="me"),
         observer=Observer(Metrics()),
         decide=decide_and_grant,
-        names=Names("test"),
-        event_names=EventNames.DOCUMENTED,
+        writer=Writer.of(Settings.from_environment({})),
         batch_size=100,
         hold_seconds=10,
     )

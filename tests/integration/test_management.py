@@ -11,7 +11,8 @@ from tests.harness import PATIENCE_SECONDS, Installation
 from tests.integration.test_cli import callctl
 from worker.broker import connection as broker
 from worker.broker.connection import open_channel
-from worker.broker.topology import declare, topology
+from worker.broker.declaring import declare
+from worker.broker.topology import topology
 from worker.doctor import Level, examine
 
 

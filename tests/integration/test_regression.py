@@ -19,8 +19,8 @@ from tests.integration.test_rebuild import (
 )
 from tests.listening import journal
 from worker.broker import connection as broker
-from worker.broker.journal import MARK
-from worker.broker.topology import establish, topology
+from worker.broker.declaring import establish
+from worker.broker.topology import MARK, topology
 from worker.errors import StoreRegressed
 from worker.regression import Watch
 from worker.store import CallStore, close, connect

@@ -16,7 +16,8 @@ from yarl import URL
 from deploy.local import Services
 from tests.harness import Installation, clean_up, eventually, installation
 from worker.broker import connection as broker
-from worker.broker.topology import establish, topology
+from worker.broker.declaring import establish
+from worker.broker.topology import topology
 from worker.errors import TopologyMismatch
 from worker.names import Names
 from worker.settings import HashExchange
@@ -37,7 +38,7 @@ async def names(services: Services) -> AsyncIterator[Names]:
     """A namespace of its own, emptied afterwards."""
     made = Names(f"test-{secrets.token_hex(5)}")
     yield made
-    await clean_up(services, made, PARTITIONS)
+    await clean_up(services, topology(made, PARTITIONS))
 
 
 @pytest.fixture

@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from schemas.contract import EventNames
 from tests.unit.builders import DIGITS, FIELDS
 from tests.unit.deliveries import body, delivery, spoken
 from worker.batch import Outcome, fold
 from worker.core.call import Call
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names
-from worker.outgoing import Built, build
+from worker.outgoing import Built, Writer
 from worker.reading import read_delivery
+from worker.settings import Settings
 from worker.store.calls import StoredCall
 
 NAMES = Names()
@@ -30,7 +30,7 @@ def outcome(name: str, **properties: Any) -> Outcome:
 
 def published(of: Outcome) -> Built:
     """Build it as an installation without a namespace does."""
-    return build(of, NAMES, EventNames.DOCUMENTED)
+    return Writer.of(Settings.from_environment({})).build(of)
 
 
 def test_an_outcome_is_an_event_and_a_copy_for_whoever_asked() -> None:

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.broker.topology import Arguments, Binding, Exchange, Queue, topology, topology_of
+from worker.broker.topology import (
+    Arguments,
+    Binding,
+    Exchange,
+    Queue,
+    Topology,
+    topology,
+    topology_of,
+)
 from worker.names import Names, is_ours
 from worker.settings import PREFIX, Settings
 
@@ -19,6 +27,12 @@ REQUEST_IDS = st.from_regex(r"([a-z]\.)?call_control[.:]([a-z]{1,3}|workers)", f
 WHOLE = topology(Names(), 64)
 
 
+def with_a_gateway(namespace: str) -> Topology:
+    """Everything that an installation may have."""
+    values = {f"{PREFIX}PARTITIONS": "4", f"{PREFIX}NAMESPACE": namespace}
+    return topology_of(Settings.from_environment(values), ["pbx-1"])
+
+
 @pytest.mark.parametrize("count", [1, 8, 64, 100, 1024])
 def test_there_are_as_many_partitions_as_are_set(count: int) -> None:
     """Each a queue of its own, bound once."""
@@ -26,7 +40,7 @@ def test_there_are_as_many_partitions_as_are_set(count: int) -> None:
     made = topology(names, count)
     partitions = {names.partition(number) for number in range(count)}
     queues = [queue.name for queue in made.queues]
-    bound = [binding.queue for binding in made.bindings if binding.exchange == names.commands]
+    bound = [binding.destination for binding in made.bindings if binding.exchange == names.commands]
     assert len(partitions) == count
     assert {name for name in queues if name.startswith(f"{names.commands}.")} == partitions
     assert len(queues) == len(set(queues)) == count + 2
@@ -35,11 +49,11 @@ def test_there_are_as_many_partitions_as_are_set(count: int) -> None:
 
 def test_the_exchanges_are_the_contracts() -> None:
     """Producers and subscribers know these names."""
-    assert set(WHOLE.exchanges) == {
-        Exchange("call_control.commands", "x-modulus-hash"),
-        Exchange("call_control.events", "topic"),
+    assert WHOLE.exchanges == (
         Exchange("call_control.dead_letters", "fanout"),
-    }
+        Exchange("call_control.events", "topic"),
+        Exchange("call_control.commands", "x-modulus-hash"),
+    )
 
 
 def test_a_partition_keeps_order_and_loses_nothing() -> None:
@@ -89,26 +103,49 @@ def test_all_partitions_weigh_the_same() -> None:
 
 def test_nothing_is_bound_to_what_is_not_there() -> None:
     """Every binding joins an exchange and a queue of the same topology."""
-    exchanges = {exchange.name for exchange in WHOLE.exchanges}
-    queues = {queue.name for queue in WHOLE.queues}
-    for binding in WHOLE.bindings:
+    wanted = with_a_gateway("")
+    exchanges = {exchange.name for exchange in wanted.exchanges}
+    queues = {queue.name for queue in wanted.queues}
+    for binding in wanted.bindings:
         assert binding.exchange in exchanges
-        assert binding.queue in queues
-    assert {binding.queue for binding in WHOLE.bindings} == queues
+        assert binding.destination in (exchanges if binding.to_exchange else queues)
+    assert {each.destination for each in wanted.bindings if not each.to_exchange} == queues
+
+
+def test_what_no_gateway_takes_becomes_a_command_again() -> None:
+    """From wherever it is: an exchange without a queue, a gateway's queue, a deadline's."""
+    wanted = with_a_gateway("")
+    for exchange in wanted.exchanges:
+        if exchange.name.startswith("call_control.actions"):
+            assert exchange.arguments == {"alternate-exchange": "call_control.commands"}
+    waiting = [q for q in wanted.queues if ".gateways." in q.name or ".deadlines." in q.name]
+    assert len(waiting) == 3
+    for queue in waiting:
+        assert queue.arguments["x-dead-letter-exchange"] == "call_control.commands"
+        assert queue.arguments["x-dead-letter-strategy"] == "at-least-once"
+        assert "x-dead-letter-routing-key" not in queue.arguments
+
+
+def test_a_network_is_declared_only_where_there_is_one() -> None:
+    """The loopback needs nothing at RabbitMQ."""
+    external = topology_of(Settings.from_environment({f"{PREFIX}GATEWAY": "external"}))
+    assert topology_of(Settings.from_environment({})) == WHOLE
+    assert len(external.queues) == len(WHOLE.queues) + 2
 
 
 def test_a_namespace_stands_before_every_name() -> None:
     """Two installations can share a broker and a Redis, and neither touches the other."""
-    blue = topology(Names("blue"), 4)
+    blue = with_a_gateway("blue")
     found = [
         *(queue.name for queue in blue.queues),
         *(exchange.name for exchange in blue.exchanges),
-        *(binding.queue for binding in blue.bindings),
+        *(binding.destination for binding in blue.bindings),
         *(binding.exchange for binding in blue.bindings),
         *(str(queue.arguments.get("x-dead-letter-exchange", "blue.")) for queue in blue.queues),
+        *(str(each.arguments.get("alternate-exchange", "blue.")) for each in blue.exchanges),
     ]
     assert all(name.startswith("blue.") for name in found)
-    plain = topology(Names(), 4)
+    plain = with_a_gateway("")
     assert [f"blue.{queue.name}" for queue in plain.queues] == [q.name for q in blue.queues]
     assert [f"blue.{e.name}" for e in plain.exchanges] == [e.name for e in blue.exchanges]
 
@@ -131,7 +168,7 @@ def test_no_call_can_be_named_like_another_key() -> None:
 @given(namespace=st.from_regex(NAMESPACE, fullmatch=True))
 def test_the_names_of_any_installation_are_known_as_ours(namespace: str) -> None:
     """Every queue and exchange, in whatever namespace."""
-    wanted = topology(Names(namespace), 4)
+    wanted = with_a_gateway(namespace)
     names = [queue.name for queue in wanted.queues]
     names += [exchange.name for exchange in wanted.exchanges]
     assert all(map(is_ours, names))

@@ -216,14 +216,16 @@ def is_missing(cause: BaseException | None) -> bool:
     return isinstance(cause, ChannelNotFoundEntity) and "inaccessible" not in str(cause)
 
 
-async def until_lost(connection: AbstractConnection) -> None:
-    """Wait until a connection is gone.
+async def until_lost(*connections: AbstractConnection) -> None:
+    """Wait until one of some connections is gone.
 
     Raises:
         BrokerUnavailable: Always, then.
     """
-    if connection.transport is not None:
-        await asyncio.wait([connection.transport.connection.closing])
+    transports = [each.transport for each in connections]
+    closing = [each.connection.closing for each in transports if each is not None]
+    if len(closing) == len(connections):
+        await asyncio.wait(closing, return_when=asyncio.FIRST_COMPLETED)
     raise BrokerUnavailable("RabbitMQ: connection lost")
 
 

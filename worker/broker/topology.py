@@ -1,20 +1,15 @@
-"""Everything an installation has at RabbitMQ, as data; and how it is declared or verified."""
+"""Everything an installation has at RabbitMQ, as data."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
-from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import ChannelPreconditionFailed
-from aiormq.exceptions import ChannelAccessRefused, ConnectionCommandInvalid
 from pamqp.common import FieldValue
 
-from worker.broker.connection import Channel, broker_errors, is_missing, open_channel
-from worker.errors import BrokerUnavailable, MayNotConfigure, TopologyMismatch
+from worker.broker.connection import Channel
 from worker.names import Names
-from worker.settings import JOURNAL_BYTES, HashExchange, Settings
+from worker.settings import JOURNAL_BYTES, Gateway, HashExchange, Settings
 
 #: How often a command may come back before RabbitMQ dead-letters it. Every crash of a worker that
 #: has it in hand counts, so it stands far above what crashes can add up to; a command that is
@@ -41,15 +36,25 @@ JOURNAL_AGE: Final = "7D"
 #: it has read through the last of them; at the default of 500 MB that took 20 s with 200 MB in it.
 JOURNAL_SEGMENT_BYTES: Final = 16 * 1024 * 1024
 
-#: The plugin that each type of the command exchange comes with; RabbitMQ 4.3 has x-modulus-hash
-#: built in.
-_PLUGINS: Final = {
-    HashExchange.MODULUS: "rabbitmq_sharding",
-    HashExchange.CONSISTENT: "rabbitmq_consistent_hash_exchange",
-}
+#: The header of an action that names the gateway that has its call; empty where none has.
+GATEWAY: Final = "gateway"
 
-#: Declaring goes over several channels at once, since each answers only one request at a time.
-_CHANNELS: Final = 8
+#: The header of what is to be read when the time for an action is over, and how long that is.
+DEADLINE: Final = "deadline"
+
+#: The header, and the message type, of what stands in the journal and is no event.
+MARK: Final = "mark"
+
+#: The mark of a command that waits for the network: its record, which no event carries yet.
+PENDING: Final = "pending"
+
+
+class Deadline(StrEnum):
+    """How long a gateway may take for an action. A queue for each: the first in it ends first."""
+
+    ACTING = "acting"
+    RINGING = "ringing"
+
 
 Arguments = dict[str, FieldValue]
 
@@ -60,10 +65,13 @@ class Exchange:
 
     name: str
     type: str
+    arguments: Arguments = field(default_factory=dict)
 
     async def declare(self, channel: Channel) -> None:
         """Make sure that it exists just so."""
-        await channel.exchange_declare(self.name, exchange_type=self.type, durable=True)
+        await channel.exchange_declare(
+            self.name, exchange_type=self.type, durable=True, arguments=self.arguments
+        )
 
     async def find(self, channel: Channel) -> None:
         """Make sure that it exists; RabbitMQ compares no arguments here."""
@@ -96,15 +104,18 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A binding of a queue to an exchange."""
+    """A binding of a queue, or of another exchange, to an exchange."""
 
     exchange: str
-    queue: str
-    routing_key: str
+    destination: str
+    routing_key: str = ""
+    arguments: Arguments = field(default_factory=dict)
+    to_exchange: bool = False
 
     async def declare(self, channel: Channel) -> None:
         """Make sure that it exists."""
-        await channel.queue_bind(self.queue, self.exchange, self.routing_key)
+        bind = channel.exchange_bind if self.to_exchange else channel.queue_bind
+        await bind(self.destination, self.exchange, self.routing_key, arguments=self.arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +125,13 @@ class Topology:
     queues: tuple[Queue, ...]
     exchanges: tuple[Exchange, ...]
     bindings: tuple[Binding, ...]
+
+    def __add__(self, other: "Topology") -> "Topology":
+        return Topology(
+            self.queues + other.queues,
+            self.exchanges + other.exchanges,
+            self.bindings + other.bindings,
+        )
 
 
 def topology(
@@ -167,7 +185,7 @@ def topology(
             Exchange(names.commands, hash_exchange),
         ),
         bindings=(
-            Binding(names.dead_letters, names.dead_letters, ""),
+            Binding(names.dead_letters, names.dead_letters),
             Binding(names.events, names.journal, "#"),
             # To x-consistent-hash the key of a binding is a weight; to x-modulus-hash, nothing.
             *(Binding(names.commands, name, "1") for name in partition_queues),
@@ -175,131 +193,72 @@ def topology(
     )
 
 
-def topology_of(settings: Settings) -> Topology:
-    """Return the topology that settings ask for."""
-    return topology(
-        Names(settings.namespace),
-        settings.partitions,
-        settings.hash_exchange,
-        settings.journal_bytes,
+def network_topology(names: Names, hash_exchange: HashExchange = HashExchange.MODULUS) -> Topology:
+    """Return what workers and gateways need besides, to speak with each other.
+
+    What is asked of a call is routed by the gateway that has it. A call that no gateway has spoken
+    of goes to one of them by its hash: so does what is asked of it next, such as to end it. What no
+    queue takes comes back as a command would come, and so does what has stood in one for too long:
+    in its own call's partition, behind what has been said of the call before.
+    """
+    back: Arguments = {"alternate-exchange": names.commands}
+    deadlines = [(each, names.deadline(each)) for each in Deadline]
+    return Topology(
+        queues=tuple(Queue(name, _returning(names)) for _, name in deadlines),
+        exchanges=(
+            Exchange(names.new_calls, hash_exchange, back),
+            Exchange(names.actions, "headers", back),
+        ),
+        bindings=(
+            Binding(names.actions, names.new_calls, "", _matching(GATEWAY, ""), to_exchange=True),
+            *(
+                Binding(names.actions, name, "", _matching(DEADLINE, each))
+                for each, name in deadlines
+            ),
+            Binding(names.actions, names.journal, "", _matching(MARK, PENDING)),
+        ),
     )
 
 
-async def establish(connection: AbstractConnection, wanted: Topology) -> None:
-    """Declare what is missing; without the permission to configure, verify that nothing is.
-
-    Bindings can only be declared, not verified.
-
-    Raises:
-        TopologyMismatch: The broker has something of another type or with another argument, which
-            the error names, or lacks something that this user may not declare.
-        BrokerUnavailable: The connection is gone.
-    """
-    try:
-        await declare(connection, wanted)
-    except MayNotConfigure:
-        await _each(connection, [queue.find for queue in wanted.queues])
-        # From RabbitMQ 4.3 on one finds only what one has a permission for; a worker has none for
-        # the command exchange, which is the last.
-        with suppress(MayNotConfigure):
-            await _each(connection, [exchange.find for exchange in wanted.exchanges])
-
-
-async def declare(connection: AbstractConnection, wanted: Topology) -> None:
-    """Declare what is missing, and make sure that what is there is just so.
-
-    Queues come first and bindings last. While the partitions of a new installation are being
-    bound, its commands are spread over those that are bound already; so it has to be declared
-    once before the first producer.
-
-    Raises:
-        MayNotConfigure: RabbitMQ's user may not declare something, which the error names.
-        TopologyMismatch: The broker has something of another type or with another argument, which
-            the error names.
-        BrokerUnavailable: The connection is gone.
-    """
-    await _each(connection, [queue.declare for queue in wanted.queues])
-    await _each(connection, [exchange.declare for exchange in wanted.exchanges])
-    await _each(connection, [binding.declare for binding in wanted.bindings])
+def gateway_topology(names: Names, gateway: str) -> Topology:
+    """Return the queue of a gateway. One process consumes it, and others stand by."""
+    queue = names.gateway(gateway)
+    arguments: Arguments = {
+        **_returning(names),
+        "x-single-active-consumer": True,
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-consumer-disconnected-timeout": DISCONNECTED_TIMEOUT_MS,
+    }
+    return Topology(
+        queues=(Queue(queue, arguments),),
+        exchanges=(),
+        bindings=(
+            Binding(names.actions, queue, "", _matching(GATEWAY, gateway)),
+            Binding(names.new_calls, queue, "1"),
+        ),
+    )
 
 
-async def is_there(connection: AbstractConnection, queue: str) -> bool:
-    """Tell whether a queue exists.
-
-    Raises:
-        BrokerUnavailable: The connection is gone, or the queue cannot be reached for now.
-    """
-    try:
-        await find(connection, Queue(queue, {}))
-    except TopologyMismatch:
-        return False
-    return True
+def _returning(names: Names) -> Arguments:
+    """Return the arguments of a queue whose messages become commands when their time is over."""
+    return {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": names.commands,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
 
 
-async def find(connection: AbstractConnection, wanted: Queue | Exchange) -> None:
-    """Make sure that something exists; RabbitMQ compares no arguments here.
-
-    Raises:
-        MayNotConfigure: RabbitMQ does not tell this user (4.3: one without any permission for it).
-        TopologyMismatch: It does not.
-        BrokerUnavailable: The connection is gone, or a queue cannot be reached for now.
-    """
-    await _each(connection, [wanted.find])
+def _matching(header: str, value: str) -> Arguments:
+    return {"x-match": "all", header: value}
 
 
-async def remove(connection: AbstractConnection, unwanted: Topology) -> None:
-    """Delete a topology with all that is in it.
-
-    Raises:
-        BrokerUnavailable: The connection is gone.
-    """
-    await _each(connection, [exchange.delete for exchange in unwanted.exchanges])
-    await _each(connection, [queue.delete for queue in unwanted.queues])
-
-
-_Step = Callable[[Channel], Awaitable[object]]
-
-
-async def _each(connection: AbstractConnection, steps: Sequence[_Step]) -> None:
-    async def run(share: Sequence[_Step]) -> None:
-        channel = await open_channel(connection)
-        try:
-            for step in share:
-                async with _refusals(), broker_errors("declaring the topology"):
-                    await step(channel)
-        finally:
-            async with broker_errors("closing a channel"):
-                await channel.close()
-
-    shares = [steps[i::_CHANNELS] for i in range(min(_CHANNELS, len(steps)))]
-    results = await asyncio.gather(*map(run, shares), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-
-
-@asynccontextmanager
-async def _refusals() -> AsyncIterator[None]:
-    try:
-        yield
-    except BrokerUnavailable as error:
-        cause = error.__cause__
-        if isinstance(cause, ChannelAccessRefused):
-            raise MayNotConfigure(
-                f"RabbitMQ: {cause}; declaring takes a user with permission to configure"
-            ) from None
-        if isinstance(cause, ChannelPreconditionFailed):
-            raise TopologyMismatch(
-                f"RabbitMQ: {cause}; a queue or exchange keeps the arguments it was declared with:"
-                " set back what was changed, or delete it when it is empty"
-            ) from None
-        if is_missing(cause):
-            raise TopologyMismatch(
-                f"RabbitMQ: {cause}; run `callctl topology apply` as a user who may declare"
-            ) from None
-        if isinstance(cause, ConnectionCommandInvalid):
-            plugins = " or ".join(f"{plugin} (for {kind})" for kind, plugin in _PLUGINS.items())
-            raise TopologyMismatch(
-                f"RabbitMQ: {cause}; CALL_CONTROL_HASH_EXCHANGE needs the plugin {plugins}"
-            ) from None
-        raise
+def topology_of(settings: Settings, gateways: Sequence[str] = ()) -> Topology:
+    """Return the topology that settings ask for, and named gateways besides."""
+    names = Names(settings.namespace)
+    wanted = topology(names, settings.partitions, settings.hash_exchange, settings.journal_bytes)
+    if settings.gateway is Gateway.EXTERNAL or gateways:
+        wanted += network_topology(names, settings.hash_exchange)
+    for gateway in gateways:
+        wanted += gateway_topology(names, gateway)
+    return wanted

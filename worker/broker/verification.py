@@ -3,14 +3,14 @@
 import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from aio_pika.abc import AbstractConnection
 
+from worker.broker.declaring import declare, find
 from worker.broker.management import Management
-from worker.broker.topology import Exchange, Queue, Topology, declare, find
+from worker.broker.topology import Exchange, Queue, Topology
 from worker.errors import MayNotConfigure, TopologyMismatch
-from worker.settings import HashExchange
 
 #: How many are compared at once; each takes a channel.
 _AT_ONCE: Final = 8
@@ -95,11 +95,18 @@ async def _compare(connection: AbstractConnection, each: Queue | Exchange) -> Co
     return Compared(kind, each.name, Match.SAME)
 
 
-async def verify_bindings(management: Management, wanted: Topology) -> list[Compared]:
+async def verify_bindings(
+    management: Management, wanted: Topology, commands: str
+) -> list[Compared]:
     """Compare bindings, which only the management shows.
 
     What else is bound to the events is their subscribers' business. A queue that is bound to the
     commands besides the partitions takes commands from them.
+
+    Args:
+        management: The management.
+        wanted: What there should be.
+        commands: The name of the command exchange.
 
     Raises:
         BrokerUnavailable: The management does not answer, or refuses.
@@ -107,21 +114,25 @@ async def verify_bindings(management: Management, wanted: Topology) -> list[Comp
     compared = []
     for exchange in wanted.exchanges:
         there = {
-            (str(each["destination"]), str(each["routing_key"]))
+            (str(each["destination"]), str(each["routing_key"]), _sorted(each["arguments"]))
             for each in await management.bindings_from(exchange.name)
         }
         ours = {
-            (each.queue, each.routing_key)
+            (each.destination, each.routing_key, _sorted(each.arguments))
             for each in wanted.bindings
             if each.exchange == exchange.name
         }
-        for queue, key in sorted(ours):
-            match = Match.SAME if (queue, key) in there else Match.MISSING
+        for binding in sorted(ours):
+            match = Match.SAME if binding in there else Match.MISSING
             why = "" if match is Match.SAME else "callctl topology apply binds it"
-            compared.append(Compared("binding", f"{exchange.name} → {queue}", match, why))
-        if exchange.type in set(HashExchange):
+            compared.append(Compared("binding", f"{exchange.name} → {binding[0]}", match, why))
+        if exchange.name == commands:
             compared += [
-                Compared("binding", f"{exchange.name} → {queue}", Match.DIFFERENT, _STRANGER)
-                for queue, _ in sorted(there - ours)
+                Compared("binding", f"{exchange.name} → {binding[0]}", Match.DIFFERENT, _STRANGER)
+                for binding in sorted(there - ours)
             ]
     return compared
+
+
+def _sorted(arguments: Any) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((str(name), str(value)) for name, value in arguments.items()))

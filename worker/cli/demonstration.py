@@ -15,7 +15,8 @@ from rich.table import Table
 from schemas.contract import OK
 from worker import logs
 from worker.broker import connection as broker
-from worker.broker.topology import remove, topology
+from worker.broker.declaring import remove
+from worker.broker.topology import topology
 from worker.cli.connecting import client_of
 from worker.client import Event
 from worker.client.link import Link

@@ -37,7 +37,9 @@ async def examine_management(settings: Settings, report: Report, address: str | 
 
 
 async def _bindings(settings: Settings, report: Report, management: Management) -> None:
-    compared = await verify_bindings(management, topology_of(settings))
+    compared = await verify_bindings(
+        management, topology_of(settings), Names(settings.namespace).commands
+    )
     wrong = [each for each in compared if each.match is not Match.SAME]
     if wrong:
         found = f"{written_out([each.name for each in wrong])}: {wrong[0].match}"

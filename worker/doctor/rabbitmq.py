@@ -17,7 +17,8 @@ from worker.broker.connection import (
     is_blocked,
     open_channel,
 )
-from worker.broker.topology import PARTITION_MESSAGES, Exchange, Topology, declare, topology_of
+from worker.broker.declaring import declare
+from worker.broker.topology import PARTITION_MESSAGES, Exchange, Topology, topology_of
 from worker.broker.verification import Compared, Match, verify
 from worker.doctor.findings import Report, written_out
 from worker.errors import (
@@ -56,6 +57,7 @@ _MANY_WAIT: Final = PARTITION_MESSAGES // 10
 _ROLES: Final = {
     (True, True, True): "declare, publish commands and publish events: an administrator's",
     (True, False, False): "declare: the topology's",
+    (True, True, False): "declare: the topology's",
     (False, True, False): "publish commands: a producer's or an operator's",
     (False, False, True): "publish events: a worker's",
     (False, False, False): "neither declare nor publish: a subscriber's",

@@ -69,7 +69,7 @@ async def partition_redeclared(target: Target) -> AsyncIterator[None]:
     name = installation.names.partition(target.random.randrange(installation.settings.partitions))
     wanted = topology(installation.names, installation.settings.partitions)
     queue = next(each for each in wanted.queues if each.name == name)
-    binding = next(each for each in wanted.bindings if each.queue == name)
+    binding = next(each for each in wanted.bindings if each.destination == name)
     connection = await connect(installation.services.amqp_url, "operator")
     try:
         await target.load.pause()
