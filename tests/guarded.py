@@ -96,6 +96,6 @@ async def guarded_installation(
 
 async def set_passwords(guarded: Guarded) -> None:
     """Let the users in."""
-    for role in ("topology", "producer", "worker", "subscriber", "operator"):
+    for role in ("topology", "producer", "worker", "subscriber", "gateway", "operator"):
         body = {"password": PASSWORD, "tags": ""}
         await guarded.management("PUT", f"users/{guarded.user(role)}", body)

@@ -12,8 +12,12 @@ from deploy.local import Services
 from tests.guarded import Guarded, guarded_installation, set_passwords
 from tests.harness import PATIENCE_SECONDS
 from worker.broker.connection import Channel, open_channel
-from worker.broker.topology import declare, topology
+from worker.broker.declaring import declare
+from worker.broker.topology import topology_of
 from worker.names import Names
+
+#: The name of a gateway.
+GATEWAY = "pbx-1"
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +25,8 @@ async def guarded(services: Services) -> AsyncIterator[Guarded]:
     """An installation whose users can log in, its topology applied by the one for that."""
     async with guarded_installation(services) as made:
         await set_passwords(made)
-        wanted = topology(made.names, made.calls.settings.partitions)
+        made.calls.gateways.add(GATEWAY)
+        wanted = topology_of(made.calls.settings, [GATEWAY])
         async with made.acting_as("topology") as connection:
             await declare(connection, wanted)
         yield made
@@ -132,6 +137,9 @@ COMMANDS = _NAMES.commands
 EVENTS = _NAMES.events
 JOURNAL = _NAMES.journal
 DEAD = _NAMES.dead_letters
+ACTIONS = _NAMES.actions
+ASKED = _NAMES.gateway(GATEWAY)
+DEADLINES = _NAMES.deadline("acting")
 OWN = f"{_NAMES.base}.subscriber.own"
 
 FORBIDDEN = {
@@ -140,6 +148,7 @@ FORBIDDEN = {
         "get commands": reading(PARTITION),
         "empty a partition": emptying(PARTITION),
         "forge an event": publishing(EVENTS, "call_held.1"),
+        "ask a gateway": publishing(ACTIONS),
         "forge a dead letter": publishing(DEAD),
         "publish past the command exchange": publishing("", PARTITION),
         "publish into the journal": publishing("", JOURNAL),
@@ -160,6 +169,8 @@ FORBIDDEN = {
         "delete the journal": deleting(JOURNAL),
         "delete the dead letters": deleting(DEAD),
         "delete the event exchange": deleting_exchange(EVENTS),
+        "consume what gateways are asked": consuming(ASKED),
+        "empty the deadlines": emptying(DEADLINES),
         "consume dead letters": consuming(DEAD),
         "empty the dead letters": emptying(DEAD),
         "bind the journal to the commands": binding(JOURNAL, COMMANDS),
@@ -167,6 +178,8 @@ FORBIDDEN = {
     },
     "subscriber": {
         "publish a command": publishing(COMMANDS),
+        "ask a gateway": publishing(ACTIONS),
+        "listen to what gateways are asked": binding(OWN, ACTIONS),
         "forge an event": publishing(EVENTS, "call_held.1"),
         "forge a dead letter": publishing(DEAD),
         "publish past the command exchange": publishing("", PARTITION),
@@ -194,7 +207,7 @@ FORBIDDEN = {
         ),
     },
     "topology": {
-        "publish a command": publishing(COMMANDS),
+        "ask a gateway": publishing(ACTIONS),
         "forge an event": publishing(EVENTS, "call_held.1"),
         "publish past the command exchange": publishing("", PARTITION),
         "consume the journal": consuming(JOURNAL),
@@ -209,6 +222,20 @@ FORBIDDEN = {
         "declare a queue": declaring("call_control.other"),
         "delete the dead letters": deleting(DEAD),
         "listen to dead letters elsewhere": binding(JOURNAL, DEAD),
+        "ask a gateway": publishing(ACTIONS),
+    },
+    "gateway": {
+        "consume commands": consuming(PARTITION),
+        "empty a partition": emptying(PARTITION),
+        "forge an event": publishing(EVENTS, "call_held.1"),
+        "forge an action": publishing(ACTIONS),
+        "forge a dead letter": publishing(DEAD),
+        "publish past the command exchange": publishing("", PARTITION),
+        "consume dead letters": consuming(DEAD),
+        "end a deadline": emptying(DEADLINES),
+        "declare the queue of another gateway": declaring("call_control.gateways.pbx-2"),
+        "delete its queue": deleting(ASKED),
+        "listen to commands": binding(ASKED, COMMANDS),
     },
 }
 

@@ -20,8 +20,8 @@ from tests.harness import PATIENCE_SECONDS, eventually
 from tests.integration.test_cli import callctl
 from worker.broker import connection as broker
 from worker.broker.connection import Channel, open_channel
-from worker.broker.journal import MARK
-from worker.broker.topology import declare, topology
+from worker.broker.declaring import declare
+from worker.broker.topology import MARK, topology
 from worker.client import CallControl, Event, Subscription
 from worker.errors import BrokerUnavailable
 from worker.names import Names
