@@ -2,10 +2,11 @@
 
 from typing import Any, Final
 
-from schemas.contract import CommandName, EventName
+from schemas.contract import ActionName, CommandName, EventName
 from schemas.wire import CLOUDEVENTS_TYPE, CLOUDEVENTS_VERSION, SCHEMA_VERSION
 from worker.broker.encoding import PERSISTENT
 from worker.broker.messages import APP_ID
+from worker.broker.topology import GATEWAY
 from worker.core.call import State
 
 Schema = dict[str, Any]
@@ -53,6 +54,23 @@ COMMAND_PROPERTIES: Final = _table(
         {"message_id", "content_type", "delivery_mode", "correlation_id"}
         | {"reply_to", "timestamp", "expiration"}
     ),
+)
+
+ACTION_HEADERS: Final = _table(
+    {GATEWAY: _text("The gateway that has the call; empty where none has spoken of it.")},
+    frozenset(),
+)
+
+ACTION_PROPERTIES: Final = _table(
+    {
+        "message_id": _text("The same for each copy of the action."),
+        "type": {"enum": [name.value for name in ActionName]},
+        "content_type": _CONTENT_TYPE,
+        "delivery_mode": _DELIVERY_MODE,
+        "expiration": _text("For how long a gateway may leave it, in milliseconds, in digits."),
+    },
+    frozenset(),
+    additionalProperties=False,
 )
 
 EVENT_HEADERS: Final = _table(

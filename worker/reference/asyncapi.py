@@ -2,38 +2,32 @@
 
 from typing import Any, Final
 
-from schemas.contract import OUTCOMES, CommandName, EventName, ReportName
+from schemas.contract import OUTCOMES, ActionName, CommandName, EventName, ReportName
 from schemas.wire import SCHEMA_VERSION
-from worker.broker.topology import Queue, topology
+from worker.broker.topology import Queue, gateway_topology, network_topology, topology
 from worker.names import Names
-from worker.reference import examples
-from worker.reference.amqp import (
-    COMMAND_HEADERS,
-    COMMAND_PROPERTIES,
-    DEAD_LETTER_HEADERS,
-    DEAD_LETTER_PROPERTIES,
-    EVENT_HEADERS,
-    EVENT_PROPERTIES,
-)
-from worker.reference.json_schemas import Schema, schemas
+from worker.reference.asyncapi_messages import messages, payload, payloads, traits
+from worker.reference.json_schemas import schemas
 from worker.settings import Settings
 
 _BINDING: Final = {"bindingVersion": "0.3.0"}
 _NAMES: Final = Names()
-_TOPOLOGY: Final = topology(_NAMES, Settings.model_fields["partitions"].default)
+_GATEWAY: Final = "pbx-1"
+_TOPOLOGY: Final = (
+    topology(_NAMES, Settings.model_fields["partitions"].default)
+    + network_topology(_NAMES)
+    + gateway_topology(_NAMES, _GATEWAY)
+)
 
 _DESCRIPTION: Final = """\
 Commands go in, events come out: one command, one outcome, in order, whatever crashes.
 
 The view is that of those who use the workers: what is sent here, a producer publishes to RabbitMQ;
-what is received, a subscriber gets from it. Reports are what a telephony gateway publishes.
+what is received, a subscriber gets from it. A telephony gateway gets actions and publishes reports.
 
 The names are those of an installation without a namespace; one that has a namespace has it, and a
 dot, before the name of every exchange and queue.
 """
-
-#: What is said of commands and reports alike.
-_TRAIT_OF: Final = {"command": "incoming", "report": "incoming"}
 
 _TAGS: Final = {
     "producer": "Upstream services, which control calls.",
@@ -45,9 +39,10 @@ _TAGS: Final = {
 
 def document() -> dict[str, Any]:
     """Return the document."""
-    messages = _messages()
-    commands = [name for name in messages if name.startswith(("command.", "report."))]
-    events = [name for name in messages if name.startswith("event.")]
+    all_messages = messages()
+    commands = [name for name in all_messages if name.startswith(("command.", "report."))]
+    events = [name for name in all_messages if name.startswith("event.")]
+    actions = [f"action.{name}" for name in ActionName]
     answers = [f"event.{name}" for name in _answers()]
     return {
         "asyncapi": "3.0.0",
@@ -104,6 +99,18 @@ def document() -> dict[str, Any]:
                 "messages": _refs("components", events),
                 "bindings": {"amqp": _exchange(_NAMES.events)},
             },
+            "actions": {
+                "address": _NAMES.gateway("") + "{gateway}",
+                "title": "Actions",
+                "description": "What a gateway is asked, of calls that it has spoken of, or that"
+                " nobody has spoken of yet. It is to declare the queue and bind it to the exchange"
+                f" {_NAMES.actions} with the arguments x-match=all and gateway=its name, and to the"
+                f" exchange {_NAMES.new_calls} with the routing key 1; what it does not take in"
+                " time goes back, and is answered with 503.",
+                "parameters": {"gateway": {"description": "Its name, as in its reports."}},
+                "messages": _refs("components", actions),
+                "bindings": {"amqp": _queue(_NAMES.gateway(_GATEWAY))},
+            },
             "replies": {
                 "address": None,
                 "title": "Replies",
@@ -134,6 +141,9 @@ def document() -> dict[str, Any]:
         "operations": {
             **{f"send_{name}": _command_operation(name) for name in CommandName},
             **{f"report_{name}": _report_operation(name) for name in ReportName},
+            "receive_actions": _receive(
+                "actions", actions, "gateway", "Do what the workers ask, and report it."
+            ),
             "receive_events": _receive(
                 "events", events, "subscriber", "Subscribe, with a queue of one's own."
             ),
@@ -145,9 +155,9 @@ def document() -> dict[str, Any]:
             ),
         },
         "components": {
-            "messages": messages,
-            "messageTraits": _traits(),
-            "schemas": {name: _payload(schema) for name, schema in _payloads().items()},
+            "messages": all_messages,
+            "messageTraits": traits(),
+            "schemas": {name: payload(schema) for name, schema in payloads().items()},
             "securitySchemes": {
                 "user": {"type": "userPassword", "description": "A user of RabbitMQ."}
             },
@@ -247,68 +257,4 @@ def _receive(channel: str, messages: list[str], tag: str, summary: str) -> dict[
         "tags": [{"name": tag}],
         "messages": _among(channel, messages),
         "bindings": {"amqp": {"ack": True, **_BINDING}},
-    }
-
-
-def _payloads() -> dict[str, Schema]:
-    return {
-        **{name: schema for name, schema in schemas().items() if name != "incoming"},
-        "dead_letter": {
-            "title": "dead_letter",
-            "description": "The body as it was, whatever it was; digits are replaced, and of a"
-            " longer one there are the first 64 KiB.",
-        },
-    }
-
-
-def _payload(schema: Schema) -> Schema:
-    """Leave out what makes a schema a document of its own, and the examples: a message has them."""
-    alone = {"$schema", "$id", "examples"}
-    return {key: value for key, value in schema.items() if key not in alone}
-
-
-def _messages() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, schema in _payloads().items():
-        kind, _, rest = name.partition(".")
-        found[name] = {
-            "name": rest or name,
-            "title": name,
-            "summary": schema["description"],
-            "payload": {"$ref": f"#/components/schemas/{name}"},
-            "traits": [{"$ref": f"#/components/messageTraits/{_TRAIT_OF.get(kind, kind)}"}],
-            **(_event(EventName(rest)) if kind == "event" else {}),
-        }
-        if kind in _TRAIT_OF:
-            found[name]["examples"] = [{"payload": body} for body in schema["examples"]]
-    return found
-
-
-def _event(name: EventName) -> dict[str, Any]:
-    return {
-        "bindings": {"amqp": {"messageType": name.value, **_BINDING}},
-        "examples": [
-            {"headers": dict(each.properties.headers or {}), "payload": examples.body_of(each)}
-            for each in examples.of_event(name)
-        ],
-    }
-
-
-def _traits() -> dict[str, Any]:
-    correlation = {
-        "description": "The AMQP property correlation_id: that of the command, or else its"
-        " message_id.",
-        "location": "$message.header#/correlation_id",
-    }
-    return {
-        "incoming": {"headers": COMMAND_HEADERS, "x-amqp-properties": COMMAND_PROPERTIES},
-        "event": {
-            "headers": EVENT_HEADERS,
-            "x-amqp-properties": EVENT_PROPERTIES,
-            "correlationId": correlation,
-        },
-        "dead_letter": {
-            "headers": DEAD_LETTER_HEADERS,
-            "x-amqp-properties": DEAD_LETTER_PROPERTIES,
-        },
     }

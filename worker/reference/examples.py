@@ -12,10 +12,11 @@ from typing import Any, Final
 from pydantic_core import from_json, to_json
 
 from schemas.commands import command_fields
-from schemas.contract import CommandName, EventName, EventNames, ReportName
+from schemas.contract import ActionName, CommandName, EventName, EventNames, ReportName
 from schemas.events import Request, stable_id
 from schemas.reports import Report
-from schemas.wire import Malformed, read
+from schemas.wire import ACTION_KEY, Malformed, read
+from worker.broker.asking import Patience, action_message
 from worker.broker.messages import event_message
 from worker.broker.outbox import Outgoing
 from worker.cli.demonstration import CONVERSATION
@@ -24,24 +25,34 @@ from worker.core.messages import Decision, Message
 from worker.core.transitions import decide
 from worker.gateways.loopback import decide_and_grant
 from worker.names import Names
+from worker.settings import Settings
 
 #: When the first example was decided, in milliseconds since the epoch; the next ones follow.
 _AT: Final = 1_760_000_000_000
 _STEP: Final = 1_250
 
+_PATIENCE: Final = Patience.of(Settings.from_environment({}))
+
 _A: Final = "tel:+18164388687"
+_PBX: Final = "pbx-1"
 _B: Final = "tel:+18165057120"
 
 #: What a gateway says of two calls: who answers names the command that the report is about.
 _REPORTED: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("OUT-1", {"call_control": "call", "origin": _A, "destination": _B}),
-    ("OUT-1", {"network_report": "ringing", "status": 180, "reason": "Ringing"}),
-    ("OUT-1", {"network_report": "answered", "status": 200, "reason": "OK"}),
+    (
+        "OUT-1",
+        {"network_report": "ringing", "gateway": _PBX, "status": 180, "reason": "Ringing"},
+    ),
+    ("OUT-1", {"network_report": "answered", "gateway": _PBX, "status": 200, "reason": "OK"}),
     ("OUT-1", {"call_control": "hold"}),
-    ("OUT-1", {"network_report": "done", "status": 200, "reason": "OK"}),
-    ("OUT-1", {"network_report": "ended", "status": 200, "reason": "OK"}),
+    ("OUT-1", {"network_report": "done", "gateway": _PBX, "status": 200, "reason": "OK"}),
+    ("OUT-1", {"network_report": "ended", "gateway": _PBX, "status": 200, "reason": "OK"}),
     ("OUT-2", {"call_control": "call", "origin": _A, "destination": _B}),
-    ("OUT-2", {"network_report": "failed", "status": 486, "reason": "Busy Here"}),
+    (
+        "OUT-2",
+        {"network_report": "failed", "gateway": _PBX, "status": 486, "reason": "Busy Here"},
+    ),
 )
 
 _ANSWERING: Final = frozenset({ReportName.ANSWERED, ReportName.DONE, ReportName.FAILED})
@@ -56,12 +67,14 @@ class Example:
         body: Its body, as it is written in the conversation.
         canonical: The same bare and in canonical spelling; of a malformed one, None.
         events: What was published because of it.
+        actions: What a gateway would be asked because of it.
     """
 
     id: str
     body: dict[str, Any]
     canonical: dict[str, Any] | None
     events: tuple[Outgoing, ...]
+    actions: tuple[dict[str, Any], ...]
 
 
 @cache
@@ -87,6 +100,13 @@ def of_report(name: ReportName) -> list[dict[str, Any]]:
         each.canonical
         for each in examples()
         if (each.canonical or {}).get("network_report") == name
+    )
+
+
+def of_action(name: ActionName) -> list[dict[str, Any]]:
+    """Return the bodies of an action."""
+    return _distinct(
+        action for each in examples() for action in each.actions if action[ACTION_KEY] == name
     )
 
 
@@ -137,7 +157,8 @@ def _play(
             envelope=reading.envelope,
             correlation_id=message_id,
         )
-        decision = decider(calls.get(name, Call(name)), Message(request, reading.body))
+        call, message = calls.get(name, Call(name)), Message(request, reading.body)
+        decision = decider(call, message)
         calls[name] = decision.call
         if request.call_control is not None:
             asked[name] = message_id
@@ -148,6 +169,10 @@ def _play(
             tuple(
                 event_message(event, _AT + number * _STEP, Names(), EventNames.DOCUMENTED)
                 for event in decision.events
+            ),
+            tuple(
+                from_json(action_message(action, _PATIENCE, Names()).body)
+                for action in decide(call, message).actions
             ),
         )
 

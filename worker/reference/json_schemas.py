@@ -5,11 +5,28 @@ from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter
 
+from schemas.actions import ACTION_MODELS
 from schemas.commands import COMMAND_MODELS
-from schemas.contract import OK, OUTCOMES, CommandName, EventName, EventNames, ReportName, body_name
+from schemas.contract import (
+    OK,
+    OUTCOMES,
+    ActionName,
+    CommandName,
+    EventName,
+    EventNames,
+    ReportName,
+    body_name,
+)
 from schemas.fields import Address, FailureStatus, Reason, RequestId, Status
 from schemas.reports import REPORT_MODELS
-from schemas.wire import COMMAND_KEYS, COMMAND_NAMES, MAX_BODY_BYTES, REPORT_KEY, SCHEMA_VERSION
+from schemas.wire import (
+    ACTION_KEY,
+    COMMAND_KEYS,
+    COMMAND_NAMES,
+    MAX_BODY_BYTES,
+    REPORT_KEY,
+    SCHEMA_VERSION,
+)
 from worker.reference import examples
 
 Schema = dict[str, Any]
@@ -36,6 +53,7 @@ def schemas() -> dict[str, Schema]:
         "incoming": _incoming(),
         **{f"command.{name}": command(name) for name in CommandName},
         **{f"report.{name}": report(name) for name in ReportName},
+        **{f"action.{name}": action(name) for name in ActionName},
         **{f"event.{name}": event(name) for name in EventName},
     }
     return {
@@ -52,6 +70,11 @@ def command(name: CommandName) -> Schema:
 def report(name: ReportName) -> Schema:
     """Return the schema of a network report as it should be written."""
     return _written(REPORT_KEY, name, REPORT_MODELS[name], examples.of_report(name))
+
+
+def action(name: ActionName) -> Schema:
+    """Return the schema of an action, as workers write it."""
+    return _written(ACTION_KEY, name, ACTION_MODELS[name], examples.of_action(name))
 
 
 def event(name: EventName) -> Schema:
@@ -79,10 +102,15 @@ def _written(key: str, name: str, model: type[BaseModel], bodies: list[dict[str,
     fields, required = _fields(model, key)
     return {
         "title": name,
-        "description": (model.__doc__ or "").replace("``", "`"),
+        "description": sentence(model),
         **_object({key: {"const": name}, **fields}, [key, *required]),
         "examples": bodies,
     }
+
+
+def sentence(model: type[BaseModel]) -> str:
+    """Return what a model's docstring says first, without its mark-up."""
+    return (model.__doc__ or "").partition("\n")[0].replace("``", "`")
 
 
 def _fields(model: type[BaseModel], key: str) -> tuple[dict[str, Schema], list[str]]:

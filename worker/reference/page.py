@@ -157,6 +157,7 @@ def _messages() -> str:
     names = schemas()
     kinds = {
         "Commands": [name for name in names if name.startswith("command.")],
+        "Actions": [name for name in names if name.startswith("action.")],
         "Network reports": [name for name in names if name.startswith("report.")],
         "Events": [f"event.{name}" for name in EventName],
         "Whatever is read": ["incoming"],

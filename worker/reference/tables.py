@@ -7,12 +7,17 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from pydantic import BaseModel
+
+from schemas.actions import ACTION_MODELS
 from schemas.contract import OUTCOMES, CommandName, EventName, Outcome
+from schemas.wire import ACTION_KEY
 from worker.cli.app import COMMANDS
 from worker.cli.exit_codes import MEANINGS
 from worker.core.table import TABLE, Cell, Column, Rule
 from worker.metrics import Metrics
 from worker.names import Names
+from worker.reference.json_schemas import sentence
 from worker.settings import PREFIX, Settings
 
 _BLOCK: Final = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -73,6 +78,22 @@ def _cell(cell: Cell) -> str:
     return f"{text}; from another endpoint 409" if cell.from_offerer else text
 
 
+def actions() -> str:
+    """Return the table of actions."""
+    return _markdown(
+        ["`action`", "fields besides `request_id`, `action_id`, `gateway`", "what to do"],
+        (
+            [f"`{name}`", _fields_of(model), sentence(model)]
+            for name, model in ACTION_MODELS.items()
+        ),
+    )
+
+
+def _fields_of(model: type[BaseModel]) -> str:
+    known = {ACTION_KEY, "request_id", "action_id", "gateway"}
+    return ", ".join(f"`{name}`" for name in model.model_fields if name not in known) or "none"
+
+
 def settings() -> str:
     """Return the table of settings."""
     return _markdown(
@@ -102,6 +123,13 @@ def names() -> str:
             [
                 f"`{shown.journal}`",
                 "stream: every event of the last seven days, as far as its size allows",
+            ],
+            [f"`{shown.actions}`", "headers exchange: what gateways are asked"],
+            [f"`{shown.new_calls}`", "hash exchange behind it: calls that no gateway has yet"],
+            [f"`{shown.gateway('')}<name>`", "a gateway's quorum queue, single active consumer"],
+            [
+                f"`{shown.deadline('')}…`",
+                "quorum queues: what counts as reported when a gateway says nothing",
             ],
             [f"`{shown.dead_letters}`", "fanout exchange, and the quorum queue behind it"],
             [f"`{shown.call_prefix}<request_id>`", "Redis hash: a call's state and records"],
@@ -147,7 +175,7 @@ def exit_codes() -> str:
 
 _TABLES: Final[dict[str, Callable[[], str]]] = {
     table.__name__: table
-    for table in (commands, transitions, settings, names, metrics, callctl, exit_codes)
+    for table in (commands, actions, transitions, settings, names, metrics, callctl, exit_codes)
 }
 
 
