@@ -136,5 +136,5 @@ def _runtime(progress: Progress) -> Runtime:
     reason = rootfs.missing()
     if reason is not None:
         raise NoProviderError(f"no servers to start here: {path.missing()}; {reason}")
-    tree = forced if forced in rootfs.TREES else rootfs.DEFAULT
+    tree = rootfs.TREES.get(forced, rootfs.TREES[rootfs.DEFAULT])
     return ChrootRuntime(rootfs.ensure(progress, tree))

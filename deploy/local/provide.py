@@ -42,7 +42,7 @@ def _from_path(purpose: Purpose, progress: Progress) -> AbstractContextManager[S
 @contextlib.contextmanager
 def _from_tree(name: str, purpose: Purpose, progress: Progress) -> Iterator[Services]:
     del purpose
-    root = rootfs.ensure(progress, name)
+    root = rootfs.ensure(progress, rootfs.TREES[name])
     with private_servers(name, ChrootRuntime(root), progress) as services:
         yield services
 

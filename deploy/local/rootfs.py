@@ -1,4 +1,4 @@
-"""Debian root file systems with RabbitMQ and Redis, unpacked beside the repository's caches.
+"""Debian root file systems with servers, unpacked beside the repository's caches.
 
 Nothing else on the system changes: no service is installed, enabled or started.
 """
@@ -25,18 +25,23 @@ class Tree:
     Attributes:
         directory: Its name among the caches.
         release: Debian's release, which decides the servers' versions.
-        redis: The package of redis-server or of its successor.
+        packages: What it includes besides the least.
+        size: What it takes on the disk, roughly, in MB.
+        links: Further names of programs, each with the program that it stands for.
     """
 
     directory: str
     release: str
-    redis: str = "redis-server"
+    packages: tuple[str, ...] = ("rabbitmq-server", "redis-server")
+    size: int = 250
+    links: tuple[tuple[str, str], ...] = ()
 
 
 #: The tree that is used unless another is asked for.
 DEFAULT: Final = "debian"
 
-#: The trees by the names they are asked for, with the versions that are supported.
+#: The trees with RabbitMQ and Redis by the names they are asked for, with the versions that are
+#: supported.
 TREES: Final[Mapping[str, Tree]] = {
     # RabbitMQ 4.0, Redis 8.0
     DEFAULT: Tree("rootfs", "trixie"),
@@ -44,9 +49,19 @@ TREES: Final[Mapping[str, Tree]] = {
     "bookworm": Tree("rootfs-bookworm", "bookworm"),
     # RabbitMQ 4.3, Redis 8.0
     "forky": Tree("rootfs-forky", "forky"),
-    # RabbitMQ 4.0, Valkey 8.1
-    "valkey": Tree("rootfs-valkey", "trixie", redis="valkey-server"),
+    # RabbitMQ 4.0, Valkey 8.1; a successor takes the same options.
+    "valkey": Tree(
+        "rootfs-valkey",
+        "trixie",
+        packages=("rabbitmq-server", "valkey-server"),
+        links=(("redis-server", "valkey-server"),),
+    ),
 }
+
+#: The tree with Asterisk 22, and with sipp for the telephones; Debian 12 and 13 have no Asterisk.
+ASTERISK: Final = Tree(
+    "rootfs-asterisk", "forky", packages=("asterisk", "procps", "sip-tester"), size=350
+)
 
 #: Seconds for unpacking; 20 are usual, a slow mirror takes minutes.
 _BUILD_TIMEOUT = 900.0
@@ -64,17 +79,16 @@ def missing() -> str | None:
     return None
 
 
-def ensure(progress: Progress, name: str = DEFAULT) -> Path:
+def ensure(progress: Progress, tree: Tree = TREES[DEFAULT]) -> Path:
     """Return a root file system, unpacking it first where it is not there yet.
 
     Args:
         progress: Called with a line when something takes long.
-        name: Which of ``TREES``.
+        tree: Which one.
 
     Raises:
         CommandFailedError: apt or mmdebstrap failed; carries the end of what it said.
     """
-    tree = TREES[name]
     root = CACHE / tree.directory
     if root.exists():
         return root
@@ -85,7 +99,8 @@ def ensure(progress: Progress, name: str = DEFAULT) -> Path:
         if not shutil.which("mmdebstrap"):
             progress("installing mmdebstrap")
             apt_install("mmdebstrap")
-        progress(f"unpacking Debian {tree.release} with RabbitMQ and {tree.redis} (once, 250 MB)")
+        packages = " and ".join(tree.packages)
+        progress(f"unpacking Debian {tree.release} with {packages} (once, {tree.size} MB)")
         with session() as directory:
             _unpack(tree, directory / "rootfs", directory)
             (directory / "rootfs").rename(root)
@@ -136,7 +151,7 @@ def _unpack(tree: Tree, target: Path, directory: Path) -> None:
         "--variant=minbase",
         # A mirror that is a snapshot has release files older than their validity.
         '--aptopt=Acquire::Check-Valid-Until "false"',
-        f"--include=rabbitmq-server,{tree.redis}",
+        f"--include={','.join(tree.packages)}",
         tree.release,
         str(target),
         _mirror(),
@@ -144,10 +159,8 @@ def _unpack(tree: Tree, target: Path, directory: Path) -> None:
     Process("mmdebstrap", command, os.environ, directory).finish(_BUILD_TIMEOUT)
     # The node is called something@localhost; minbase leaves the file out.
     (target / "etc" / "hosts").write_text("127.0.0.1 localhost\n")
-    program = target / "usr" / "bin" / "redis-server"
-    if not program.exists():
-        # A successor takes the same options.
-        program.symlink_to(tree.redis)
+    for name, program in tree.links:
+        (target / "usr" / "bin" / name).symlink_to(program)
 
 
 def _mirror() -> str:
