@@ -105,21 +105,27 @@ def end(processes: Sequence[Identity], grace: float) -> None:
         wait_until(lambda: not any(each.alive for each in processes), KILL_TIMEOUT)
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 on which nothing listens.
+def free_port(address: str = "127.0.0.1", kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """Return a port of a loopback address on which nothing listens.
+
+    Args:
+        address: One of 127.0.0.0/8.
+        kind: Of TCP, or with ``SOCK_DGRAM`` of UDP.
 
     Raises:
         ServerFailedError: a thousand tries found none.
     """
     for port in random.sample(PORTS, 1000):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket(type=kind) as probe:
+            if kind is socket.SOCK_STREAM:
+                # What remains of former connections is in nobody's way.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((address, port))
             except OSError:
                 continue
             return port
-    raise ServerFailedError("no free port on 127.0.0.1")
+    raise ServerFailedError(f"no free port on {address}")
 
 
 def run(
