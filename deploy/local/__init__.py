@@ -14,6 +14,10 @@
         cluster.leaders()["a queue"].kill()
         cluster.cut_off(cluster.nodes[0]), cluster.heal()
 
+    with asterisk_server() as asterisk, telephones() as box:
+        asterisk.ari_url, asterisk.ari_user, asterisk.ari_password
+        box.answering(tone=400).wait_for("INVITE")   # deploy.local.phones says more
+
 ``provide(purpose, progress)`` takes the first of these that is there:
 
 1. the servers named in the environment. Purpose ``"run"`` reads
@@ -35,6 +39,7 @@ Every wait is bounded, and its error carries the end of the server's log. All ca
 from asyncio use ``asyncio.to_thread``. Errors are ``ServicesError`` and its subclasses.
 """
 
+from deploy.local.asterisk import AsteriskProcess
 from deploy.local.errors import NoProviderError, ServerFailedError, ServicesError
 from deploy.local.more import (
     rabbitmq_cluster,
@@ -48,8 +53,10 @@ from deploy.local.rabbitmq_cluster import RabbitMQCluster
 from deploy.local.redis_cluster import RedisCluster
 from deploy.local.redis_sentinel import RedisSentinel
 from deploy.local.services import Broker, Progress, Purpose, Server, Services
+from deploy.local.telephony import asterisk_server, telephones
 
 __all__ = [
+    "AsteriskProcess",
     "Broker",
     "NoProviderError",
     "Progress",
@@ -61,10 +68,12 @@ __all__ = [
     "ServerFailedError",
     "Services",
     "ServicesError",
+    "asterisk_server",
     "provide",
     "rabbitmq_cluster",
     "rabbitmq_server",
     "redis_cluster",
     "redis_sentinel",
     "redis_server",
+    "telephones",
 ]
