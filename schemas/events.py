@@ -52,6 +52,7 @@ class Event(NamedTuple):
         answers: The command it answers; None for what the network did by itself.
         origin: The caller of an offered call; None for every other event.
         destination: The called address of an offered call; None for every other event.
+        gateway: The gateway that has the call; None on the loopback.
     """
 
     name: EventName
@@ -66,6 +67,7 @@ class Event(NamedTuple):
     answers: Request | None = None
     origin: str | None = None
     destination: str | None = None
+    gateway: str | None = None
 
     @property
     def message_id(self) -> str:

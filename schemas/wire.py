@@ -252,6 +252,8 @@ def event_headers(
         "cloudEvents_subject": event.request_id,
         "cloudEvents_time": _time(at),
     }
+    if event.gateway is not None:
+        headers["gateway"] = event.gateway
     if event.answers is not None:
         headers["call_control"] = event.answers.call_control or ""
         if event.answers.traceparent is not None:

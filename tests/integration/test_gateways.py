@@ -225,6 +225,17 @@ async def test_a_network_that_reports_by_itself_moves_the_call(calls: Installati
     assert said(calls) == [("call_offered", 200), ("call_accepted", 200), ("call_terminated", 480)]
 
 
+async def test_an_event_names_the_gateway_that_has_its_call(calls: Installation) -> None:
+    """From the first report on, refusals included; before it there is none to name."""
+    refused = await calls.ask("123XYZ", "hold")
+    async with network(calls, gateway="east"):
+        await calls.ask("123XYZ", "call", **CALL)
+        await calls.ask("123XYZ", "retrieve")
+        await calls.ask("123XYZ", "accept", endpoint=ALICE)
+    assert "gateway" not in refused.headers
+    assert [event.headers.get("gateway") for event in calls.events[1:]] == ["east"] * 4
+
+
 async def test_calls_stay_with_the_gateway_that_has_them(calls: Installation) -> None:
     """New calls are shared among gateways by their names; all else goes where the call is."""
     count = 40
@@ -287,22 +298,26 @@ async def test_an_action_that_was_not_settled_comes_back_marked(calls: Installat
         assert [each.redelivered for each in phones.taken] == [True]
 
 
-async def test_redis_emptied_while_a_command_waits_costs_no_outcome(calls: Installation) -> None:
+async def test_redis_emptied_while_a_command_waits_costs_no_outcome(services: Services) -> None:
     """The journal knows that it waits, though it has no event yet; so its outcome comes."""
-    assert calls.services.redis is not None
-    async with network(calls, silent) as phones:
-        call = await calls.command("123XYZ", "call", **CALL)
-        taken = await phones.until_asked("originate")
-        await calls.workers[0].settled()
-        before: Any = await calls.redis.hgetall(calls.names.call_prefix + "123XYZ")
-        await calls.redis.flushall()
-        rebuilding = await calls.spawn(command=("-m", "worker", "rebuild"))
-        assert await rebuilding.process.wait() == 0
-        restored: Any = await calls.redis.hgetall(calls.names.call_prefix + "123XYZ")
-        assert {**restored, b"version": b""} == {**before, b"version": b""}
-        await calls.workers[0].rejoined()
-        await phones.port.say(Answered(request_id="123XYZ", action_id=taken.action.action_id))
-        assert (await calls.answer(call)).content["status"] == 200
+    assert services.redis is not None
+    async with installation(services, gateway="external", partitions=2) as calls:
+        (worker,) = await calls.start()
+        await calls.subscribe()
+        async with network(calls, silent) as phones:
+            call = await calls.command("123XYZ", "call", **CALL)
+            taken = await phones.until_asked("originate")
+            await worker.settled()
+            key = calls.names.call_prefix + "123XYZ"
+            before: Any = await calls.redis.hgetall(key)
+            await calls.redis.flushall()
+            rebuilding = await calls.spawn(command=("-m", "worker", "rebuild"))
+            assert await rebuilding.process.wait() == 0
+            restored: Any = await calls.redis.hgetall(key)
+            assert {**restored, b"version": b""} == {**before, b"version": b""}
+            await worker.rejoined()
+            await phones.port.say(Answered(request_id="123XYZ", action_id=taken.action.action_id))
+            assert (await calls.answer(call)).content["status"] == 200
 
 
 async def test_digits_go_to_the_network_and_nowhere_else(calls: Installation) -> None:

@@ -112,6 +112,7 @@ def records(draw: st.DrawFn) -> tuple[Record, Request]:
                 answers=draw(others),
                 origin=parties[0] if parties else None,
                 destination=parties[1] if parties else None,
+                gateway=call.gateway,
             )
         )
     if events:
@@ -152,8 +153,26 @@ def test_a_history_tells_the_records_in_order(pairs: list[tuple[Record, Request]
         fields[record_field(request.id).encode()] = encode_record(record, request)
     history = decode_history(CALL_ID, fields)
     assert sorted(id_ for id_, _ in history) == sorted(request.id for _, request in pairs)
-    firsts = [(r.events[0].sequence if r.events else 0, r.at) for _, r in history]
+    firsts = [r.events[0].sequence for _, r in history if r.events]
     assert firsts == sorted(firsts)
+
+
+def test_a_command_that_waits_stands_in_a_history_where_it_was_asked() -> None:
+    """Behind the events that there were, and before those that came afterwards."""
+    call, fields = Call(CALL_ID), {}
+    messages = [
+        command("hold", "m1"),
+        command("call", "m2"),
+        command("hold", "m3"),
+        report("answered", "m2", message_id="r1"),
+    ]
+    for message in messages:
+        decision = decide(call, message)
+        call = decision.call
+        record = Record(AT, message.kind, call, decision.events)
+        fields[record_field(message.request.id).encode()] = encode_record(record, message.request)
+    history = decode_history(CALL_ID, dict(reversed(fields.items())))
+    assert [id_ for id_, _ in history] == ["m1", "m2", "m3", "r1"]
 
 
 def test_what_is_not_stored_is_a_call_that_never_was() -> None:

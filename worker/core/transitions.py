@@ -99,6 +99,7 @@ class _Draft:
                 answers=answers,
                 origin=origin,
                 destination=destination,
+                gateway=self.call.gateway,
             )
         )
         self._ordinal += 1

@@ -85,6 +85,7 @@ EVENT_HEADERS: Final = _table(
         ),
         "call_state": _text("The call's state after it.", enum=[state.value for state in State]),
         "terminal": _flag("Whether it ended the call."),
+        "gateway": _text("The gateway that has the call, where there is one."),
         "schema_version": {"const": SCHEMA_VERSION},
         "traceparent": _TRACEPARENT,
         "cloudEvents_specversion": {"const": CLOUDEVENTS_VERSION},
@@ -98,7 +99,7 @@ EVENT_HEADERS: Final = _table(
             "What the worker stores of the command; it is no part of the contract and may change."
         ),
     },
-    frozenset({"call_control", "traceparent", "record_id", "record"}),
+    frozenset({"call_control", "traceparent", "gateway", "record_id", "record"}),
     additionalProperties=False,
 )
 

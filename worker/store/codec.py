@@ -346,4 +346,5 @@ def _event(row: Sequence[Any], ordinal: int, call: Call, request: Request) -> Ev
         answers=answers,
         origin=more.get("origin"),
         destination=more.get("destination"),
+        gateway=call.gateway,
     )
