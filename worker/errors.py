@@ -8,7 +8,9 @@ CallControlError
 ├── Unavailable             hold what you have, and try again
 │   ├── StoreUnavailable    Redis
 │   ├── StoreRegressed      Redis has lost calls: ``callctl rebuild`` restores them
-│   └── BrokerUnavailable   RabbitMQ
+│   ├── BrokerUnavailable   RabbitMQ
+│   └── AsteriskUnavailable Asterisk
+├── AsteriskRefused         answer the action with a failure; the rest goes on
 └── CorruptCall             dead-letter the command; the rest goes on
 """
 
@@ -57,6 +59,25 @@ class StoreRegressed(Unavailable):
 
 class BrokerUnavailable(Unavailable):
     """Raised when RabbitMQ cannot be reached, or does not confirm in time."""
+
+
+class AsteriskUnavailable(Unavailable):
+    """Raised when Asterisk cannot be reached, or does not answer in time.
+
+    Whether it did what it was asked is not known then.
+    """
+
+
+class AsteriskRefused(CallControlError):
+    """Raised when Asterisk answers that it will not do something.
+
+    Attributes:
+        status: The status of its answer (HTTP).
+    """
+
+    def __init__(self, doing: str, status: int) -> None:
+        super().__init__(f"Asterisk: {doing}: {status}")
+        self.status = status
 
 
 class CorruptCall(CallControlError):

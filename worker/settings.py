@@ -24,9 +24,12 @@ from worker.errors import ConfigurationError
 
 PREFIX: Final = "CALL_CONTROL_"
 
-#: Variables under these prefixes are other programs' business: the test suite's, and whoever starts
-#: the services for it (``deploy.local``).
-_FOREIGN_PREFIXES: Final = (f"{PREFIX}TEST_", f"{PREFIX}SERVICES")
+#: What the gateway to Asterisk reads, and workers do not.
+ASTERISK_PREFIX: Final = f"{PREFIX}ASTERISK_"
+
+#: Variables under these prefixes are other programs' business: the test suite's, whoever starts
+#: the services for it (``deploy.local``), and the gateway's to Asterisk.
+_FOREIGN_PREFIXES: Final = (f"{PREFIX}TEST_", f"{PREFIX}SERVICES", ASTERISK_PREFIX)
 
 #: Settings that may stand in a file of their own instead, as secrets are mounted.
 _URLS: Final = ("amqp_url", "redis_url")
@@ -260,7 +263,7 @@ class Settings(BaseModel):
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigurationError(_explain(error)) from None
+            raise ConfigurationError(explain(error)) from None
         files = (settings.ca_file, settings.certificate_file, settings.key_file)
         completed = {
             name: SecretStr(urls.with_tls_files(getattr(settings, name).get_secret_value(), *files))
@@ -286,10 +289,11 @@ def _urls_from_files(values: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError, prefix: str = PREFIX) -> str:
+    """Say which variables cannot be as they are, and why, without their values."""
     problems = []
     for detail in error.errors(include_url=False, include_input=False):
-        variable = "".join(f"{PREFIX}{str(part).upper()}" for part in detail["loc"]) or "settings"
+        variable = "".join(f"{prefix}{str(part).upper()}" for part in detail["loc"]) or "settings"
         unknown = detail["type"] == "extra_forbidden"
         problems.append(f"{variable}: {'no such setting' if unknown else detail['msg']}")
     return "; ".join(problems)

@@ -1,0 +1,1 @@
+"""Real calls through an Asterisk, by its REST interface (ARI)."""

@@ -1,0 +1,226 @@
+"""All calls of a gateway: what is asked and what happens finds its call here."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable
+from typing import Any, Final
+
+import structlog
+
+from worker.errors import AsteriskRefused, AsteriskUnavailable
+from worker.gateways.asterisk.ari import Ari
+from worker.gateways.asterisk.call import Adopted, Call, Restarted
+from worker.gateways.asterisk.context import Asked, Context, Reporter
+from worker.gateways.asterisk.events import Channel, Destroyed, Event, Replaced, Started
+from worker.gateways.asterisk.found import Finder, FoundCall, unknown
+from worker.gateways.asterisk.metrics import GatewayMetrics
+from worker.gateways.asterisk.names import incoming_request_id
+from worker.gateways.asterisk.notes import VARIABLE, Note
+from worker.gateways.asterisk.settings import AsteriskSettings
+from worker.gateways.asterisk.snapshot import Snapshot, take
+from worker.gateways.asterisk.state import CallState
+
+_log: Final = structlog.get_logger(__name__)
+
+#: How long the claim of an attempt that has failed is kept, in seconds.
+CLAIM_SECONDS: Final = 60.0
+
+#: Notes that are read at a time.
+_READING: Final = 32
+
+
+class Calls:
+    """The calls of a gateway, each with a task of its own.
+
+    Args:
+        settings: The gateway's settings.
+        ari: Asterisk.
+        reporter: Whom to report to.
+        metrics: What is counted.
+    """
+
+    def __init__(
+        self, settings: AsteriskSettings, ari: Ari, reporter: Reporter, metrics: GatewayMetrics
+    ) -> None:
+        self._ctx = Context(settings, ari, reporter, metrics, expect=self._expect)
+        self._finder = Finder(self._ctx.ids, settings.name, self._ctx.plan)
+        self._calls: dict[str, Call] = {}
+        self._call_of: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started_at: str | None = None
+        metrics.calls.set_function(lambda: len(self._calls))
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._calls
+
+    async def __aenter__(self) -> "Calls":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of all calls; on Asterisk they go on."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def ask(self, asked: Asked) -> None:
+        """Have an action done."""
+        action = asked.action
+        self._ctx.metrics.actions.labels(action.action).inc()
+        _log.info("action taken", request_id=action.request_id, action=str(action.action))
+        self._get(action.request_id).put(asked)
+
+    def happen(self, event: Event) -> None:
+        """Tell a call what has happened to it."""
+        if isinstance(event, Replaced):
+            return
+        channel = event.channel
+        request_id = self._call_of.get(channel.id)
+        if isinstance(event, Destroyed):
+            self._call_of.pop(channel.id, None)
+        if request_id is None and isinstance(event, Started):
+            request_id = self._arrived(channel, event.arguments)
+        call = self._calls.get(request_id) if request_id is not None else None
+        if call is not None:
+            call.put(event)
+
+    async def compare(self) -> None:
+        """Compare the calls with what there is on Asterisk, and make up for the difference.
+
+        Raises:
+            AsteriskUnavailable: It does not answer.
+        """
+        started_at = await self._ctx.ari.started_at()
+        if self._started_at not in (None, started_at):
+            _log.warning("Asterisk was restarted", calls=len(self._calls))
+            self._call_of.clear()
+            for call in self._calls.values():
+                call.put(Restarted())
+        is_first, self._started_at = self._started_at is None, started_at
+        snapshot = await take(self._ctx.ari)
+        strangers = {
+            channel.id: channel
+            for channel in snapshot.channels.values()
+            if channel.id not in self._call_of
+            and (self._finder.is_incoming(channel) or self._finder.is_leg(channel.id))
+        }
+        notes = await self._notes(strangers.values())
+        for call in self._calls.values():
+            call.put(snapshot)
+        found = self._finder.find(snapshot, strangers, notes)
+        for stray in found.strays:
+            self._hang_up(stray)
+        for each in found.calls:
+            await self._adopt(each)
+        for report in found.reports:
+            if self._ctx.outcomes.of(report.action_id or "") is None:
+                await self._ctx.say(report)
+        await self._sweep(snapshot, is_first=is_first)
+        self._forget(snapshot)
+        self._ctx.metrics.resyncs.inc()
+
+    def _expect(self, channel_id: str, request_id: str) -> None:
+        self._call_of[channel_id] = request_id
+
+    def _get(self, request_id: str, state: CallState | None = None) -> Call:
+        call = self._calls.get(request_id)
+        if call is None:
+            call = Call(self._ctx, state or CallState(request_id))
+            self._calls[request_id] = call
+            self._begin(self._run(call))
+        return call
+
+    async def _run(self, call: Call) -> None:
+        await call.run()
+        # Nothing is awaited in between, so nothing can have been put there since it found itself
+        # idle.
+        del self._calls[call.state.request_id]
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _arrived(self, channel: Channel, arguments: tuple[str, ...]) -> str | None:
+        """Return the call of a channel that has come to the application."""
+        if arguments[:1] != ("incoming",):
+            # A leg whose call has been given up meanwhile, or somebody's mistake in the dialplan.
+            self._hang_up(channel.id)
+            return None
+        request_id = incoming_request_id(self._ctx.settings.name, channel.id)
+        self._expect(channel.id, request_id)
+        self._get(request_id)
+        return request_id
+
+    def _hang_up(self, channel_id: str) -> None:
+        async def hang_up() -> None:
+            try:
+                await self._ctx.ari.hang_up(channel_id)
+            except (AsteriskUnavailable, AsteriskRefused) as error:
+                _log.warning("stray leg not hung up", why=str(error))
+
+        self._ctx.metrics.strays.inc()
+        _log.warning("hanging up a stray leg", channel=channel_id)
+        self._begin(hang_up())
+
+    async def _notes(self, channels: Iterable[Channel]) -> dict[str, Note | None]:
+        reading = asyncio.Semaphore(_READING)
+
+        async def read(channel_id: str) -> tuple[str, Note | None]:
+            async with reading:
+                return channel_id, Note.read(await self._ctx.ari.variable(channel_id, VARIABLE))
+
+        legs = [channel.id for channel in channels if self._finder.is_leg(channel.id)]
+        return dict(await asyncio.gather(*map(read, legs)))
+
+    async def _adopt(self, found: FoundCall) -> None:
+        """Take over a call that is there."""
+        state = found.state
+        if state.request_id in self._calls:
+            # What is known of it is later; this is left of an earlier attempt.
+            for leg in state.legs():
+                self._hang_up(leg.id)
+            return
+        if state.incoming and not await self._subscribed(state):
+            return
+        for leg in state.legs():
+            self._expect(leg.id, state.request_id)
+        call = self._get(state.request_id, state)
+        call.put(Adopted(found.reports))
+        _log.info("call taken over", request_id=state.request_id)
+
+    async def _subscribed(self, state: CallState) -> bool:
+        return state.near is not None and await self._ctx.ari.subscribe(state.near.id)
+
+    async def _sweep(self, snapshot: Snapshot, *, is_first: bool) -> None:
+        """Say what is to be said of claims of which nothing else is left, and remove old ones."""
+        now = time.monotonic()
+        for bridge, (request_id, action_id) in self._finder.empty_claims(snapshot).items():
+            call = self._calls.get(request_id)
+            if call is not None and call.uses(bridge):
+                continue
+            if is_first and self._ctx.outcomes.of(action_id) is None:
+                await self._ctx.say(unknown(request_id, action_id))
+            left_at = self._ctx.claims.get(bridge)
+            age = (
+                now - left_at
+                if left_at is not None
+                else time.time() - snapshot.bridges[bridge].created_at
+            )
+            if age > CLAIM_SECONDS:
+                await self._ctx.ari.remove_bridge(bridge)
+                self._ctx.claims.pop(bridge, None)
+
+    def _forget(self, snapshot: Snapshot) -> None:
+        """Forget channels that are gone without an event, and claims that are."""
+        living = {leg.id for call in self._calls.values() for leg in call.state.legs()}
+        for channel_id, request_id in list(self._call_of.items()):
+            if (
+                channel_id not in snapshot.channels
+                and channel_id not in living
+                and request_id not in self._calls
+            ):
+                del self._call_of[channel_id]
+        for bridge, left_at in list(self._ctx.claims.items()):
+            if bridge not in snapshot.bridges and left_at < snapshot.began_at:
+                del self._ctx.claims[bridge]

@@ -1,0 +1,178 @@
+"""What all calls of a gateway share: Asterisk, whom to report to, what has been reported."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import structlog
+
+from schemas.actions import Action
+from schemas.reports import Answered, Done, Failed, Report
+from worker.errors import BrokerUnavailable
+from worker.gateways.asterisk.ari import Ari
+from worker.gateways.asterisk.causes import phrase
+from worker.gateways.asterisk.dialing import Plan
+from worker.gateways.asterisk.metrics import GatewayMetrics
+from worker.gateways.asterisk.names import Ids
+from worker.gateways.asterisk.settings import AsteriskSettings
+
+_log: Final = structlog.get_logger(__name__)
+
+#: How many actions' outcomes are remembered, so that a copy of one has the same.
+_REMEMBERED: Final = 10_000
+
+_OUTCOMES: Final = (Answered, Done, Failed)
+
+
+class Taken(Protocol):
+    """An action that has been taken; ``worker.gateways.port`` has it."""
+
+    @property
+    def action(self) -> Action:
+        """The action."""
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether somebody may have begun it before."""
+
+
+class Port(Protocol):
+    """What the gateway needs of ``worker.gateways.port``."""
+
+    async def say(self, report: Report) -> None:
+        """Publish a report."""
+
+    async def settle(self, taken: "Taken") -> None:
+        """Acknowledge an action."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An action, and the port that it came through."""
+
+    taken: Taken
+    port: Port
+
+    @property
+    def action(self) -> Action:
+        """The action."""
+        return self.taken.action
+
+    async def settle(self) -> None:
+        """Acknowledge it; over a connection that is gone there is no need to."""
+        with suppress(BrokerUnavailable):
+            await self.port.settle(self.taken)
+
+
+class Refusal(Exception):
+    """Raised when an action cannot be done.
+
+    Args:
+        status: The SIP status.
+        detail: What stands behind its phrase.
+    """
+
+    def __init__(self, status: int, detail: str = "") -> None:
+        self.status = status
+        self.reason = phrase(status, detail)
+        super().__init__(self.reason)
+
+
+class Outcomes:
+    """The outcomes of the last actions, by their ids."""
+
+    def __init__(self) -> None:
+        self._reports: OrderedDict[str, Report] = OrderedDict()
+
+    def remember(self, report: Report) -> None:
+        """Remember a report, if it is an outcome. The first one of an action counts."""
+        if report.action_id is None or not isinstance(report, _OUTCOMES):
+            return
+        self._reports.setdefault(report.action_id, report)
+        while len(self._reports) > _REMEMBERED:
+            self._reports.popitem(last=False)
+
+    def of(self, action_id: str) -> Report | None:
+        """Return the outcome of an action; None if there is none yet, or no longer."""
+        return self._reports.get(action_id)
+
+
+class Reporter:
+    """Reports, over whichever connection to RabbitMQ there is."""
+
+    def __init__(self) -> None:
+        self._port: Port | None = None
+        self._connected = asyncio.Event()
+
+    def connect(self, port: Port) -> None:
+        """Report over a port from now on."""
+        self._port = port
+        self._connected.set()
+
+    def disconnect(self) -> None:
+        """Keep reports until there is another port."""
+        self._port = None
+        self._connected.clear()
+
+    async def say(self, report: Report) -> None:
+        """Report; return when RabbitMQ has confirmed it, however long it is away."""
+        while True:
+            await self._connected.wait()
+            port = self._port
+            if port is None:
+                continue
+            try:
+                await port.say(report)
+            except BrokerUnavailable as error:
+                _log.warning("report waits", why=str(error))
+                if self._port is port:
+                    self.disconnect()
+            else:
+                return
+
+
+@dataclass(slots=True)
+class Context:
+    """What calls need.
+
+    Attributes:
+        settings: The gateway's settings.
+        ari: Asterisk.
+        reporter: Whom to report to.
+        metrics: What is counted.
+        expect: Called with the id of a leg before it is made, and the call's name: its events may
+            come before Asterisk's answer does.
+        outcomes: What has been reported.
+        ids: The ids of what is made on Asterisk.
+        plan: How addresses are called.
+        claims: When the bridges of attempts that failed were left behind, by ``time.monotonic``.
+    """
+
+    settings: AsteriskSettings
+    ari: Ari
+    reporter: Reporter
+    metrics: GatewayMetrics
+    expect: Callable[[str, str], None]
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    ids: Ids = field(init=False)
+    plan: Plan = field(init=False)
+    claims: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ids = Ids(self.settings.application)
+        self.plan = self.settings.plan
+
+    async def say(self, report: Report) -> None:
+        """Report, and remember it if it is an outcome."""
+        self.outcomes.remember(report)
+        self.metrics.reports.labels(report.network_report, str(report.status)).inc()
+        _log.info(
+            "reporting",
+            request_id=report.request_id,
+            report=str(report.network_report),
+            status=report.status,
+        )
+        await self.reporter.say(report)
