@@ -4,13 +4,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from worker.errors import ConfigurationError, StoreRegressed
-from worker.metrics import Metrics
 
 
 @dataclass
@@ -51,9 +50,16 @@ class Standing:
         return found
 
 
+class Counted(Protocol):
+    """What a process counts."""
+
+    def page(self) -> bytes:
+        """Return it in Prometheus' text format."""
+
+
 @asynccontextmanager
 async def serve(
-    host: str, port: int, problems: Callable[[], list[str]], metrics: Metrics
+    host: str, port: int, problems: Callable[[], list[str]], metrics: Counted
 ) -> AsyncIterator[int]:
     """Serve ``/live`` (the process answers), ``/ready`` (it takes commands) and ``/metrics``.
 

@@ -79,15 +79,15 @@ def _entry(message: DeliveredMessage) -> Entry | None:
 
 
 def read_journal(
-    connection: AbstractConnection, journal: str, offset: int | str
+    connection: AbstractConnection, journal: str, offset: int | str | datetime
 ) -> AbstractAsyncContextManager[Reader[Entry]]:
     """Read a journal.
 
     Args:
         connection: The connection.
         journal: The stream's name.
-        offset: Where to begin: an offset, ``first``, or ``last`` for the last chunk, which is the
-            last entry and some of those before it (RabbitMQ documentation, "Streams").
+        offset: Where to begin: an offset, a time, ``first``, or ``last`` for the last chunk, which
+            is the last entry and some of those before it (RabbitMQ documentation, "Streams").
 
     Raises:
         BrokerUnavailable: The connection is gone.

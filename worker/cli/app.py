@@ -20,6 +20,7 @@ from worker.cli.exit_codes import MEANINGS
 #: sentence of their own help.
 COMMANDS: Final = {
     "worker": "Run a worker until SIGTERM or Ctrl-C; a second signal exits at once.",
+    "gateway": "Connect the workers with a telephone network.",
     "demo": "Play the documented conversation through RabbitMQ, with a worker of its own.",
     "send": "Publish a command.",
     "offer": "Play the network: offer an incoming call.",

@@ -6,10 +6,10 @@ of a request than what it was for.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import aiohttp
 
@@ -66,7 +66,7 @@ class Ari:
         }
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> "Ari":
+    async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             headers=self._authorization,
             connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
@@ -243,7 +243,7 @@ class Ari:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
-        otherwise: Iterable[HTTPStatus] = (),
+        otherwise: Collection[int] = (),
     ) -> bool:
         """Have something done; return False for an answer that says that there was no need.
 

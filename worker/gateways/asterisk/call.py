@@ -14,9 +14,9 @@ from worker.gateways.asterisk import midcall, ringing
 from worker.gateways.asterisk.causes import end_status, failure_status, phrase
 from worker.gateways.asterisk.context import Asked, Context, Refusal
 from worker.gateways.asterisk.events import (
+    Changed,
     Channel,
     ChannelState,
-    Changed,
     Destroyed,
     Entered,
     Event,
@@ -63,6 +63,12 @@ class Call:
         self.state = state
         self._ctx = ctx
         self._inbox: asyncio.Queue[Item] = asyncio.Queue()
+        self._is_busy = False
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether all that has been asked and has happened is dealt with."""
+        return self._inbox.empty() and not self._is_busy
 
     @property
     def is_idle(self) -> bool:
@@ -119,15 +125,18 @@ class Call:
             await fail(self._ctx, self.state, 408, "it rang for too long")
 
     async def _safely(self, item: Item) -> None:
+        self._is_busy = True
         try:
             await self._handle(item)
         except (AsteriskUnavailable, AsteriskRefused) as error:
             _log.warning("not done", request_id=self.state.request_id, why=str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see below
             # A bug costs this step of this call. The text may quote a number.
-            _log.error(  # noqa: TRY400 - as above, and so may the traceback
+            _log.error(
                 "bug", request_id=self.state.request_id, error=type(error).__name__, at=place(error)
             )
+        finally:
+            self._is_busy = False
 
     async def _handle(self, item: Item) -> None:
         match item:
@@ -178,7 +187,7 @@ class Call:
         if isinstance(action, Originate | Answer | Redirect | Transfer):
             await ringing.begin(self._ctx, self.state, action)
             return None
-        return await midcall.do(self._ctx, self.state, action, redelivered=asked.taken.redelivered)
+        return await midcall.do(self._ctx, self.state, action, redelivered=asked.redelivered)
 
     def _failed(self, asked: Asked, status: int, reason: str) -> Failed:
         return Failed(

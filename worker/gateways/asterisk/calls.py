@@ -3,15 +3,16 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Iterable
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import structlog
 
+from schemas.reports import Failed
 from worker.errors import AsteriskRefused, AsteriskUnavailable
 from worker.gateways.asterisk.ari import Ari
 from worker.gateways.asterisk.call import Adopted, Call, Restarted
 from worker.gateways.asterisk.context import Asked, Context, Reporter
-from worker.gateways.asterisk.events import Channel, Destroyed, Event, Replaced, Started
+from worker.gateways.asterisk.events import Channel, Destroyed, Event, Replaced, Started, read_time
 from worker.gateways.asterisk.found import Finder, FoundCall, unknown
 from worker.gateways.asterisk.metrics import GatewayMetrics
 from worker.gateways.asterisk.names import incoming_request_id
@@ -24,6 +25,9 @@ _log: Final = structlog.get_logger(__name__)
 
 #: How long the claim of an attempt that has failed is kept, in seconds.
 CLAIM_SECONDS: Final = 60.0
+
+#: Seconds between two looks at whether all is dealt with.
+_LOOK_SECONDS: Final = 0.05
 
 #: Notes that are read at a time.
 _READING: Final = 32
@@ -50,10 +54,18 @@ class Calls:
         self._started_at: str | None = None
         metrics.calls.set_function(lambda: len(self._calls))
 
-    def __contains__(self, request_id: str) -> bool:
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __contains__(self, request_id: object) -> bool:
         return request_id in self._calls
 
-    async def __aenter__(self) -> "Calls":
+    @property
+    def asterisk_started_at(self) -> float:
+        """When Asterisk was started, in seconds since the epoch; 0 before ``compare``."""
+        return read_time(self._started_at)
+
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -69,6 +81,15 @@ class Calls:
         self._ctx.metrics.actions.labels(action.action).inc()
         _log.info("action taken", request_id=action.request_id, action=str(action.action))
         self._get(action.request_id).put(asked)
+
+    async def quiet(self) -> None:
+        """Wait until all that was asked and all that has happened is dealt with and reported.
+
+        What rings, and whoever talks, goes on.
+        """
+        while not all(call.is_quiet for call in self._calls.values()):  # noqa: ASYNC110 - see below
+            # Calls come and go meanwhile; this is for the end of a process.
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def happen(self, event: Event) -> None:
         """Tell a call what has happened to it."""
@@ -101,7 +122,7 @@ class Calls:
         strangers = {
             channel.id: channel
             for channel in snapshot.channels.values()
-            if channel.id not in self._call_of
+            if self._call_of.get(channel.id) not in self._calls
             and (self._finder.is_incoming(channel) or self._finder.is_leg(channel.id))
         }
         notes = await self._notes(strangers.values())
@@ -181,6 +202,11 @@ class Calls:
             for leg in state.legs():
                 self._hang_up(leg.id)
             return
+        if self._has_failed(state):
+            # Asterisk could not be reached when it was to be hung up.
+            for leg in state.legs():
+                self._hang_up(leg.id)
+            return
         if state.incoming and not await self._subscribed(state):
             return
         for leg in state.legs():
@@ -188,6 +214,14 @@ class Calls:
         call = self._get(state.request_id, state)
         call.put(Adopted(found.reports))
         _log.info("call taken over", request_id=state.request_id)
+
+    def _has_failed(self, state: CallState) -> bool:
+        attempt = state.attempt
+        return (
+            attempt is not None
+            and attempt.began
+            and isinstance(self._ctx.outcomes.of(attempt.action_id), Failed)
+        )
 
     async def _subscribed(self, state: CallState) -> bool:
         return state.near is not None and await self._ctx.ari.subscribe(state.near.id)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -27,44 +27,31 @@ _REMEMBERED: Final = 10_000
 _OUTCOMES: Final = (Answered, Done, Failed)
 
 
-class Taken(Protocol):
-    """An action that has been taken; ``worker.gateways.port`` has it."""
-
-    @property
-    def action(self) -> Action:
-        """The action."""
-
-    @property
-    def redelivered(self) -> bool:
-        """Whether somebody may have begun it before."""
-
-
-class Port(Protocol):
-    """What the gateway needs of ``worker.gateways.port``."""
+class Saying(Protocol):
+    """What reports go through: ``worker.gateways.port.Port``."""
 
     async def say(self, report: Report) -> None:
-        """Publish a report."""
-
-    async def settle(self, taken: "Taken") -> None:
-        """Acknowledge an action."""
+        """Publish a report, and return when it is confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An action, and the port that it came through."""
+    """An action in hand.
 
-    taken: Taken
-    port: Port
+    Attributes:
+        action: What to do.
+        redelivered: Whether it may have been begun before.
+        acknowledge: What lets go of it for good.
+    """
 
-    @property
-    def action(self) -> Action:
-        """The action."""
-        return self.taken.action
+    action: Action
+    redelivered: bool
+    acknowledge: Callable[[], Awaitable[None]]
 
     async def settle(self) -> None:
         """Acknowledge it; over a connection that is gone there is no need to."""
         with suppress(BrokerUnavailable):
-            await self.port.settle(self.taken)
+            await self.acknowledge()
 
 
 class Refusal(Exception):
@@ -104,10 +91,10 @@ class Reporter:
     """Reports, over whichever connection to RabbitMQ there is."""
 
     def __init__(self) -> None:
-        self._port: Port | None = None
+        self._port: Saying | None = None
         self._connected = asyncio.Event()
 
-    def connect(self, port: Port) -> None:
+    def connect(self, port: Saying) -> None:
         """Report over a port from now on."""
         self._port = port
         self._connected.set()

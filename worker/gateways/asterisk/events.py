@@ -129,7 +129,7 @@ def read_channel(document: Mapping[str, Any]) -> Channel:
         id=str(document.get("id") or ""),
         state=ChannelState(state) if state in tuple(ChannelState) else ChannelState.DOWN,
         caller=str((document.get("caller") or {}).get("number") or ""),
-        created_at=_seconds(document.get("creationtime")),
+        created_at=read_time(document.get("creationtime")),
         arguments=arguments,
     )
 
@@ -140,7 +140,7 @@ def read_bridge(document: Mapping[str, Any]) -> Bridge:
         id=str(document.get("id") or ""),
         name=str(document.get("name") or ""),
         channels=frozenset(map(str, document.get("channels") or ())),
-        created_at=_seconds(document.get("creationtime")),
+        created_at=read_time(document.get("creationtime")),
     )
 
 
@@ -173,7 +173,8 @@ def _number(document: Mapping[str, Any], name: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _seconds(written: object) -> float:
+def read_time(written: object) -> float:
+    """Read a time, in seconds since the epoch; 0 for something else."""
     try:
         return datetime.strptime(str(written), _TIME).astimezone(UTC).timestamp()
     except ValueError:

@@ -1,6 +1,6 @@
 """What a gateway counts, in the form that Prometheus reads."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 
 class GatewayMetrics:

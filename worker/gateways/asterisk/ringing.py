@@ -136,7 +136,7 @@ async def _make(
 async def _dial(ctx: Context, leg: Leg, caller: Leg | None, attempt: Attempt) -> None:
     """Call a leg's endpoint. What came of it, if that is not known, its events will tell."""
     try:
-        await ctx.ari.dial(leg.id, caller and caller.id, attempt.ring_seconds)
+        await ctx.ari.dial(leg.id, caller.id if caller else None, attempt.ring_seconds)
     except AsteriskUnavailable:
         leg.touch()
 

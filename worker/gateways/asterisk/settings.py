@@ -38,15 +38,15 @@ class AsteriskSettings(BaseModel):
         description="Asterisk's HTTP server, http:// or https://, with its prefix if it has one and"
         " without /ari",
     )
-    user: str = Field("call_control", min_length=1, description="the user of ari.conf")
+    user: str = Field("call-control", min_length=1, description="the user of ari.conf")
     password: SecretStr = Field(SecretStr(""), description="its password")
     password_file: FilePath | None = Field(
         None, description="a file with CALL_CONTROL_ASTERISK_PASSWORD in it, instead of that"
     )
     application: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,64}$")] = Field(
-        "call_control",
+        "call-control",
         description="the Stasis application; the dialplan hands incoming calls over with"
-        " Stasis(call_control,incoming,${EXTEN})",
+        " Stasis(call-control,incoming,${EXTEN})",
     )
     tel_endpoint: str = Field(
         "PJSIP/{number}@trunk",
