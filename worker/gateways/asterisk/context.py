@@ -64,6 +64,7 @@ class Refusal(Exception):
 
     def __init__(self, status: int, detail: str = "") -> None:
         self.status = status
+        self.detail = detail
         self.reason = phrase(status, detail)
         super().__init__(self.reason)
 

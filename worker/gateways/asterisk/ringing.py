@@ -9,8 +9,11 @@ there at that moment.
 by which process.
 """
 
+import asyncio
 import time
 from typing import Final
+
+import structlog
 
 from schemas.actions import Answer, Originate, Redirect, Transfer
 from schemas.contract import ActionName
@@ -19,14 +22,20 @@ from worker.errors import AsteriskRefused, AsteriskUnavailable
 from worker.gateways.asterisk.causes import phrase
 from worker.gateways.asterisk.context import Context, Refusal
 from worker.gateways.asterisk.dialing import NotDialable, shown
+from worker.gateways.asterisk.events import Event, Started
 from worker.gateways.asterisk.names import Role
 from worker.gateways.asterisk.notes import VARIABLE, Note, bridge_name
 from worker.gateways.asterisk.state import Attempt, CallState, Leg
 from worker.gateways.asterisk.teardown import clear, drop, fail, remove
 
+_log: Final = structlog.get_logger(__name__)
+
 #: How long after it has rung for long enough an attempt is given up here, in seconds. Asterisk
 #: itself is to end it.
 MARGIN_SECONDS: Final = 5.0
+
+#: How long a leg may take to come to the application once it is made, in seconds.
+_START_SECONDS: Final = 2.0
 
 Dialling = Originate | Answer | Redirect | Transfer
 
@@ -69,10 +78,8 @@ async def begin(ctx: Context, call: CallState, action: Dialling) -> None:
             attempt.leg = await _make(ctx, call, Role.TARGET, endpoint, {})
             await ctx.ari.add(bridge, attempt.leg.id)
             await _dial(ctx, attempt.leg, call.near, attempt)
-    except (AsteriskRefused, AsteriskUnavailable) as error:
+    except (Refusal, AsteriskRefused, AsteriskUnavailable):
         await _undo(ctx, call, attempt)
-        if isinstance(error, AsteriskRefused):
-            raise Refusal(404, "Asterisk has no such endpoint") from None
         raise
 
 
@@ -128,7 +135,19 @@ async def _make(
     )
     ctx.expect(leg.id, call.request_id)
     originator = call.near.id if call.near is not None else None
-    await ctx.ari.make_leg(leg.id, endpoint, originator, {VARIABLE: note.write(), **variables})
+
+    def has_started(event: Event) -> bool:
+        return isinstance(event, Started) and event.channel.id == leg.id
+
+    with call.expecting(has_started) as started:
+        try:
+            made = {VARIABLE: note.write(), **variables}
+            await ctx.ari.make_leg(leg.id, endpoint, originator, made)
+        except AsteriskRefused as refused:
+            _log.warning("leg refused", request_id=call.request_id, why=str(refused))
+            raise Refusal(404, "Asterisk has no such endpoint") from None
+        # Before that the application can do nothing with it, and is refused.
+        await asyncio.wait([started], timeout=_START_SECONDS)
     leg.touch()
     return leg
 
@@ -190,9 +209,10 @@ async def _call_destination(ctx: Context, call: CallState, attempt: Attempt, nea
         attempt.leg = leg
         await ctx.ari.add(attempt.bridge, leg.id)
     except Refusal as refusal:
-        await fail(ctx, call, refusal.status)
-    except AsteriskRefused:
-        await fail(ctx, call, 404, "Asterisk has no such endpoint")
+        await fail(ctx, call, refusal.status, refusal.detail)
+    except AsteriskRefused as refused:
+        _log.warning("not connected", request_id=call.request_id, why=str(refused))
+        await fail(ctx, call, 500, "Asterisk does not do it")
     except AsteriskUnavailable:
         await fail(ctx, call, 503, "Asterisk does not answer")
     else:
