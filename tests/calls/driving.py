@@ -3,12 +3,13 @@
 import asyncio
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from schemas.actions import Action, HangUp, Originate
-from schemas.reports import Report
+from schemas.reports import Report, Ringing
 from worker.errors import BrokerUnavailable
 from worker.gateways.asterisk.ari import Ari
 from worker.gateways.asterisk.calls import Calls
@@ -38,6 +39,13 @@ class Memory:
         self.reports: list[Report] = []
         self.away = False
         self.settled: list[str] = []
+        self._outcomes: defaultdict[str, asyncio.Future[Report]] = defaultdict(
+            asyncio.get_running_loop().create_future
+        )
+
+    async def outcome(self, action_id: str) -> Report:
+        """Wait for what comes of an action, and return it."""
+        return await asyncio.wait_for(asyncio.shield(self._outcomes[action_id]), PATIENCE_SECONDS)
 
     async def say(self, report: Report) -> None:
         """Keep a report."""
@@ -45,6 +53,10 @@ class Memory:
         if self.away:
             raise BrokerUnavailable("RabbitMQ: away")
         self.reports.append(report)
+        if report.action_id is not None and not isinstance(report, Ringing):
+            outcome = self._outcomes[report.action_id]
+            if not outcome.done():
+                outcome.set_result(report)
 
 
 class Driven:
@@ -90,14 +102,7 @@ class Driven:
 
     async def outcome(self, action_id: str) -> Report:
         """Wait for what comes of an action, and return it."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            for each in self.reports:
-                if each.action_id == action_id and each.network_report != "ringing":
-                    return each
-            if time.monotonic() > deadline:
-                raise AssertionError(f"no outcome of {action_id} among {self.reports}")
-            await asyncio.sleep(0.01)
+        return await self.memory.outcome(action_id)
 
     async def done(self, action: Action, *, redelivered: bool = False) -> Report:
         """Ask for an action, and return what comes of it."""

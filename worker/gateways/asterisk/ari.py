@@ -6,6 +6,7 @@ of a request than what it was for.
 """
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -61,9 +62,8 @@ class Ari:
         self.application = application
         self._url = f"{url}/ari"
         self._seconds = request_seconds
-        self._authorization = {
-            "Authorization": aiohttp.BasicAuth(user, password, encoding="utf-8").encode()
-        }
+        credentials = b64encode(f"{user}:{password}".encode()).decode()
+        self._authorization = {"Authorization": f"Basic {credentials}"}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
