@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from deploy.local.probes import ari_answers, sip_answers
 from deploy.local.process import Process, free_port, run
@@ -56,6 +57,7 @@ class AsteriskProcess:
         sip_port: Where SIP is; 0 for a free one.
         rtp_ports: Where the media of its legs are; else a thousand of its own.
         trunk: Where numbers are dialled when the endpoint says no more than ``PJSIP/…@trunk``.
+        config: Lines to add to files of its configuration, by the files' names.
 
     Attributes:
         ari_url: The address of ARI, without a path.
@@ -75,6 +77,7 @@ class AsteriskProcess:
         sip_port: int = 0,
         rtp_ports: range | None = None,
         trunk: str = "127.0.0.2:5060",
+        config: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         for name in ("etc", "lib", "spool", "cache", "run", "log", "music"):
             (directory / name).mkdir(parents=True)
@@ -91,7 +94,7 @@ class AsteriskProcess:
         own = self._values(home, trunk)
         for shipped in CONFIG.glob("*.conf"):
             text = _with_values(shipped.read_text(), own.get(shipped.name, {}))
-            (directory / "etc" / shipped.name).write_text(text)
+            (directory / "etc" / shipped.name).write_text(text + config.get(shipped.name, ""))
         # A file without a header: the tone goes on where it begins anew.
         (directory / "music" / "tone.ulaw").write_bytes(tone(MUSIC) * _MUSIC_FRAMES)
         self._options = ["-C", f"{home}/etc/asterisk.conf"]

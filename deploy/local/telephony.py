@@ -4,7 +4,8 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from deploy.local import rootfs
 from deploy.local.asterisk import AsteriskProcess
@@ -32,6 +33,7 @@ def asterisk_server(
     sip_port: int = 0,
     rtp_ports: range | None = None,
     trunk: str = "127.0.0.2:5060",
+    config: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = silent,
 ) -> Iterator[AsteriskProcess]:
     """Yield an Asterisk; it stops when the block is left.
@@ -41,6 +43,7 @@ def asterisk_server(
         sip_port: Where SIP is; 0 for a free one.
         rtp_ports: Where its media are; else a thousand of its own.
         trunk: Where ``PJSIP/<number>@trunk`` is dialled.
+        config: Lines to add to files of its configuration, by the files' names.
         progress: Called with a line when something takes long.
 
     Raises:
@@ -58,6 +61,7 @@ def asterisk_server(
                 sip_port=sip_port,
                 rtp_ports=rtp_ports,
                 trunk=trunk,
+                config=config,
             )
         ) as asterisk:
             yield asterisk

@@ -26,7 +26,7 @@ _BIAS = 132
 _CLIP = 32635
 
 
-def _encoded(sample: int) -> int:
+def _byte(sample: int) -> int:
     """Return a sample of 16 bits as G.711 says."""
     sign = 0x80 if sample < 0 else 0
     magnitude = min(abs(sample), _CLIP) + _BIAS
@@ -35,16 +35,28 @@ def _encoded(sample: int) -> int:
     return ~(sign | exponent << 4 | mantissa) & 0xFF
 
 
-def _decoded(byte: int) -> int:
+def _sample(byte: int) -> int:
+    """Undo ``_byte``, as far as eight bits can."""
     inverted = ~byte & 0xFF
     magnitude = (((inverted & 0x0F) << 3) + _BIAS << (inverted >> 4 & 0x07)) - _BIAS
     return -magnitude if inverted & 0x80 else magnitude
 
 
-_SAMPLES = tuple(_decoded(byte) for byte in range(256))
+_SAMPLES = tuple(map(_sample, range(256)))
+
+
+def encoded(samples: Iterable[int]) -> bytes:
+    """Return samples of 16 bits in u-law."""
+    return bytes(map(_byte, samples))
+
+
+def decoded(sound: bytes) -> list[int]:
+    """Return the samples of a sound."""
+    return [_SAMPLES[byte] for byte in sound]
+
 
 #: A packet without any sound.
-SILENCE = bytes([_encoded(0)]) * FRAME
+SILENCE = encoded([0]) * FRAME
 
 
 def tone(frequency: int) -> bytes:
@@ -55,7 +67,7 @@ def tone(frequency: int) -> bytes:
     """
     _check(frequency)
     turn = 2 * math.pi * frequency / RATE
-    return bytes(_encoded(round(AMPLITUDE * math.sin(turn * number))) for number in range(FRAME))
+    return encoded(round(AMPLITUDE * math.sin(turn * number)) for number in range(FRAME))
 
 
 def hears(sound: bytes, frequency: int) -> bool:
@@ -73,7 +85,7 @@ def heard(sound: bytes, among: Iterable[int] = range(LOWEST, HIGHEST + 1, STEP))
     if not sound:
         return frozenset()
     # What is the same in each packet is all that counts; it is a period of every tone.
-    samples = [_SAMPLES[byte] for byte in sound]
+    samples = decoded(sound)
     period = [sum(samples[start::FRAME]) for start in range(min(FRAME, len(samples)))]
     # Half of the samples times the amplitude is what a tone alone amounts to.
     least = _SHARE * AMPLITUDE * len(samples) / 2

@@ -78,11 +78,13 @@ class Media:
         frequency: Of its tone, in Hz.
 
     Attributes:
+        address: Where it is.
         port: Its port.
         sent: The number of packets that it has sent.
     """
 
     def __init__(self, address: str, frequency: int) -> None:
+        self.address = address
         self._tone = tone(frequency)
         self._socket = socket.socket(type=socket.SOCK_DGRAM)
         self._socket.bind((address, 0))

@@ -141,6 +141,7 @@ class Phone:
     def messages(self) -> list[Message]:
         """All messages so far, in order, retransmissions too."""
         with self._lock:
+            self._catch_up()
             return list(self._messages)
 
     @property
@@ -261,20 +262,48 @@ class Phone:
                 )
             time.sleep(POLL)
 
+    def wait_digits(
+        self, digits: str, seconds: float = 20.0, *, call_id: str | None = None
+    ) -> None:
+        """Wait until exactly these digits have arrived.
+
+        Raises:
+            ServerFailedError: others have, or not all of them in time; says which.
+        """
+        if not wait_until(lambda: len(self.digits(call_id)) >= len(digits), seconds):
+            raise ServerFailedError(f"{self.uri} got no more digits than {self.digits(call_id)!r}")
+        if self.digits(call_id) != digits:
+            raise ServerFailedError(f"{self.uri} got {self.digits(call_id)!r}, not {digits!r}")
+
+    def wait_gone(self, seconds: float = 10.0) -> None:
+        """Wait until it is not there any more, as one that called goes when its call is over.
+
+        Raises:
+            ServerFailedError: it is still there; carries its messages.
+        """
+        if not wait_until(lambda: not self.running, seconds):
+            raise ServerFailedError(
+                f"{self.uri} is still there after\n" + "\n".join(map(str, self.messages))
+            )
+
     def _known(self, call_id: str | None) -> bool:
         return call_id is None or self._remote(call_id) is not None
 
     def _remote(self, call_id: str | None) -> Address | None:
         with self._lock:
+            self._catch_up()
             call = self._calls.get(call_id or "")
             return call.remote if call else None
 
     def _follow(self) -> None:
         while not self._closed:
-            for message in self._trace.new():
-                with self._lock:
-                    self._take(message)
+            with self._lock:
+                self._catch_up()
             time.sleep(POLL)
+
+    def _catch_up(self) -> None:
+        for message in self._trace.new():
+            self._take(message)
 
     def _take(self, message: Message) -> None:
         self._messages.append(message)
