@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run shell test bench backlog chaos test-docker test-versions lint docs format lock clean
+.PHONY: help setup demo run shell test bench backlog chaos test-docker test-versions test-calls lint docs format lock clean
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -66,6 +66,9 @@ test-versions: setup ## Run what depends on versions on the oldest and newest Ra
 		echo "on $$versions:"; \
 		CALL_CONTROL_SERVICES=$$versions $(PY) -m pytest $(VERSION_TESTS) $(ARGS); \
 	done
+
+test-calls: setup ## Place calls through an Asterisk of their own, heard at both ends
+	$(PY) -m pytest tests/calls $(ARGS)
 
 lint: setup .venv/bench ## Check style and types
 	$(PY) -m ruff check

@@ -18,6 +18,9 @@ from worker.settings import Settings
 from worker.store import RedisClient, close, connect
 from worker.store.epoch import Guard
 
+#: Calls through Asterisk are a run of their own: `make test-calls` names them.
+collect_ignore = ["calls"]
+
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run the tests on the event loop that their workers have."""

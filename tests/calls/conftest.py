@@ -1,0 +1,37 @@
+"""Fixtures: an Asterisk for all tests, an application of it and telephones for each."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from deploy.local import AsteriskProcess, NoProviderError, asterisk_server, telephones
+from deploy.local.phones import Phones
+from tests.calls.ari import Ari, connected_to
+from tests.tools import unavailable
+
+
+@pytest.fixture(scope="session")
+def asterisk() -> Iterator[AsteriskProcess]:
+    """An Asterisk, whose tests leave it running and without calls."""
+    with contextlib.ExitStack() as cleaning:
+        try:
+            started = cleaning.enter_context(asterisk_server())
+        except NoProviderError as error:
+            unavailable(str(error))
+        yield started
+
+
+@pytest.fixture
+async def ari(asterisk: AsteriskProcess) -> AsyncIterator[Ari]:
+    """An application, connected."""
+    async with connected_to(asterisk) as connected:
+        yield connected
+
+
+@pytest.fixture
+def box(asterisk: AsteriskProcess) -> Iterator[Phones]:
+    """Telephones; where there is an Asterisk there is a sipp too."""
+    del asterisk
+    with telephones() as made:
+        yield made
