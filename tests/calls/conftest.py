@@ -8,6 +8,7 @@ import pytest
 from deploy.local import AsteriskProcess, NoProviderError, asterisk_server, telephones
 from deploy.local.phones import Phones
 from tests.calls.ari import Ari, connected_to
+from tests.calls.driving import Driven, driven, settings_of
 from tests.tools import unavailable
 
 
@@ -35,3 +36,13 @@ def box(asterisk: AsteriskProcess) -> Iterator[Phones]:
     del asterisk
     with telephones() as made:
         yield made
+
+
+@pytest.fixture
+async def gateway(asterisk: AsteriskProcess) -> AsyncIterator[Driven]:
+    """A gateway's calls, which are all over in the end."""
+    async with driven(settings_of(asterisk)) as driver:
+        # Of attempts that failed before, whose claims are still there.
+        driver.reports.clear()
+        yield driver
+        await driver.idle()

@@ -6,19 +6,39 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from schemas.actions import Action, HangUp, Originate
-from schemas.reports import Report, Ringing
+from pydantic import SecretStr
+
+from deploy.local import AsteriskProcess
+from deploy.local.phones import Phone
+from schemas.actions import (
+    Action,
+    Answer,
+    HangUp,
+    Hold,
+    Mute,
+    Originate,
+    Redirect,
+    Reject,
+    Retrieve,
+    SendDigits,
+    Transfer,
+    UnMute,
+)
+from schemas.reports import Answered, Ended, Failed, Offered, Report, Ringing
 from worker.errors import BrokerUnavailable
 from worker.gateways.asterisk.ari import Ari
 from worker.gateways.asterisk.calls import Calls
 from worker.gateways.asterisk.context import Asked, Reporter
-from worker.gateways.asterisk.events import Replaced
 from worker.gateways.asterisk.metrics import GatewayMetrics
 from worker.gateways.asterisk.settings import AsteriskSettings
 
 _R = TypeVar("_R", bound=Report)
+_A = TypeVar("_A", Hold, Retrieve, Mute, UnMute, HangUp)
+
+_TRUNK = "PJSIP/trunk/"
+_NUMBER = "+15550001"
 
 #: Seconds that something may take which takes milliseconds on a quiet machine.
 PATIENCE_SECONDS = 20.0
@@ -78,6 +98,22 @@ class Driven:
         """What has been reported."""
         return self.memory.reports
 
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Be connected to the events."""
+        async with self.ari.events() as events:
+
+            async def read() -> None:
+                async for event in events:
+                    self.calls.happen(event)
+
+            reading = asyncio.create_task(read())
+            try:
+                yield
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+
     def ask(self, action: Action, *, redelivered: bool = False) -> str:
         """Ask for an action; return its id."""
 
@@ -108,12 +144,27 @@ class Driven:
         """Ask for an action, and return what comes of it."""
         return await self.outcome(self.ask(action, redelivered=redelivered))
 
-    async def connected(self, origin: str, destination: str) -> str:
+    async def connected(self, origin: Phone, destination: Phone) -> str:
         """Call, and return the request_id once both are connected."""
         request_id = some_id()
         report = await self.done(originate(origin, destination, request_id))
-        assert report.network_report == "answered", report
+        assert isinstance(report, Answered), report
         return request_id
+
+    async def failure(self, action: Action, *, redelivered: bool = False) -> tuple[int, str]:
+        """Ask for an action, and return why it fails."""
+        report = await self.done(action, redelivered=redelivered)
+        assert isinstance(report, Failed), report
+        return report.status, report.reason or ""
+
+    async def ended(self, request_id: str) -> tuple[int, str]:
+        """Wait until a call is reported to be over, and return why."""
+        report = await self.heard(Ended, lambda each: each.request_id == request_id)
+        return report.status, report.reason or ""
+
+    async def rings(self, request_id: str) -> None:
+        """Wait until a call is reported to ring."""
+        await self.heard(Ringing, lambda each: each.request_id == request_id)
 
     async def hang_up(self, request_id: str) -> Report:
         """End a call."""
@@ -135,16 +186,82 @@ def some_id() -> str:
     )
 
 
+def address(phone: Phone | str) -> str:
+    """Return a phone's address; an address as it is."""
+    return phone if isinstance(phone, str) else phone.endpoint(_NUMBER).removeprefix(_TRUNK)
+
+
 def originate(
-    origin: str, destination: str, request_id: str, seconds: float = RING_SECONDS
+    origin: Phone | str,
+    destination: Phone | str,
+    request_id: str | None = None,
+    seconds: float = RING_SECONDS,
 ) -> Originate:
-    """Return an action that calls two addresses."""
+    """Return an action that calls two parties."""
     return Originate(
+        request_id=request_id or some_id(),
+        action_id=some_id(),
+        origin=address(origin),
+        destination=address(destination),
+        timeout_seconds=seconds,
+    )
+
+
+def transfer(request_id: str, endpoint: Phone | str, seconds: float = RING_SECONDS) -> Transfer:
+    """Return an action that transfers a call."""
+    return Transfer(
         request_id=request_id,
         action_id=some_id(),
-        origin=origin,
-        destination=destination,
+        endpoint=address(endpoint),
         timeout_seconds=seconds,
+    )
+
+
+def answer(offered: Offered, destination: Phone | str, seconds: float = RING_SECONDS) -> Answer:
+    """Return an action that accepts a call for a phone."""
+    return Answer(
+        request_id=offered.request_id,
+        action_id=some_id(),
+        endpoint=offered.origin,
+        destination=address(destination),
+        timeout_seconds=seconds,
+    )
+
+
+def redirect(offered: Offered, endpoint: Phone | str, seconds: float = RING_SECONDS) -> Redirect:
+    """Return an action that redirects a call to a phone."""
+    return Redirect(
+        request_id=offered.request_id,
+        action_id=some_id(),
+        endpoint=address(endpoint),
+        timeout_seconds=seconds,
+    )
+
+
+def reject(offered: Offered) -> Reject:
+    """Return an action that rejects a call."""
+    return Reject(request_id=offered.request_id, action_id=some_id(), endpoint=offered.origin)
+
+
+def digits(request_id: str, keys: str) -> SendDigits:
+    """Return an action that sends digits."""
+    return SendDigits(request_id=request_id, action_id=some_id(), digits=SecretStr(keys))
+
+
+def simple(model: type[_A], request_id: str) -> _A:
+    """Return an action that says nothing but its call."""
+    return model(request_id=request_id, action_id=some_id())
+
+
+def settings_of(asterisk: AsteriskProcess, **more: Any) -> AsteriskSettings:
+    """Return the settings of a gateway to an Asterisk, on which any phone may be called."""
+    return AsteriskSettings(
+        name="gateway",
+        url=asterisk.ari_url,
+        user=asterisk.ari_user,
+        password=SecretStr(asterisk.ari_password),
+        sip_endpoint=f"{_TRUNK}{{uri}}",
+        **more,
     )
 
 
@@ -162,18 +279,7 @@ async def driven(settings: AsteriskSettings, memory: Memory | None = None) -> As
         settings.request_seconds,
     )
     async with ari, Calls(settings, ari, reporter, GatewayMetrics()) as calls:
-        async with ari.events() as events:
-
-            async def read() -> None:
-                async for event in events:
-                    if isinstance(event, Replaced):
-                        return
-                    calls.happen(event)
-
-            reading = asyncio.create_task(read())
-            try:
-                await calls.compare()
-                yield Driven(calls, ari, memory)
-            finally:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+        driver = Driven(calls, ari, memory)
+        async with driver.listening():
+            await calls.compare()
+            yield driver

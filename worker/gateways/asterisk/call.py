@@ -33,6 +33,9 @@ _log: Final = structlog.get_logger(__name__)
 #: How long the legs of a call that is over are waited for, in seconds.
 _DYING_SECONDS: Final = 30.0
 
+#: How much too early Asterisk may find that something has rung for too long, in seconds.
+_EARLY_SECONDS: Final = 0.5
+
 _MISSED: Final = "what happened was missed, and is not known"
 
 
@@ -263,8 +266,9 @@ class Call:
         leg, attempt = state.leg(channel.id), state.attempt
         if leg is None:
             return
-        rang = leg.state is not ChannelState.DOWN
-        failed = 500 if detail else failure_status(cause, tech_cause, rang=rang)
+        is_late = attempt is not None and attempt.until - time.monotonic() < _EARLY_SECONDS
+        unheard_of = is_late and leg.state is ChannelState.DOWN
+        failed = 500 if detail else failure_status(cause, tech_cause, unheard_of=unheard_of)
         if attempt is not None and leg is attempt.leg:
             attempt.leg = None
             await fail(ctx, state, failed, detail)

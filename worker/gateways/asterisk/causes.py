@@ -43,6 +43,8 @@ _STATUSES: Final[Mapping[int, int]] = MappingProxyType(
     }
 )
 
+_NO_ANSWER: Final = 19
+
 #: The causes of a call that ended as calls do.
 _NORMAL: Final = frozenset({0, 16, 31})
 
@@ -66,22 +68,20 @@ _FIRST_FAILURE: Final = 300
 _LAST_FAILURE: Final = 699
 
 
-def failure_status(cause: int | None, tech_cause: int | None, *, rang: bool) -> int:
+def failure_status(cause: int | None, tech_cause: int | None, *, unheard_of: bool) -> int:
     """Return the SIP status of a leg that is gone before it answered.
 
     Args:
         cause: The Q.850 cause.
         tech_cause: What its SIP peer answered; None without an answer.
-        rang: Whether it rang. Asterisk gives the same cause for a phone that rang for too long and
-            for one that has not been heard of by then.
+        unheard_of: Whether it was given up here and had not rung by then. Asterisk gives the same
+            cause for that and for a phone that rang for too long.
     """
-    if tech_cause is not None and _FIRST_FAILURE <= tech_cause <= _LAST_FAILURE:
-        status = tech_cause
-    else:
-        status = _STATUSES.get(cause or 0, 480)
-    if status == 480 and cause == 19 and not rang:  # noqa: PLR2004 - see the table
+    if unheard_of and cause == _NO_ANSWER:
         return 408
-    return status
+    if tech_cause is not None and _FIRST_FAILURE <= tech_cause <= _LAST_FAILURE:
+        return tech_cause
+    return _STATUSES.get(cause or 0, 480)
 
 
 def end_status(cause: int | None, tech_cause: int | None, *, answered: bool = True) -> int:
