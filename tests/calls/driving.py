@@ -86,12 +86,14 @@ class Driven:
         calls: The calls.
         ari: Asterisk, for a look of one's own.
         memory: Where reports go.
+        reporter: What brings them there.
     """
 
-    def __init__(self, calls: Calls, ari: Ari, memory: Memory) -> None:
+    def __init__(self, calls: Calls, ari: Ari, memory: Memory, reporter: Reporter) -> None:
         self.calls = calls
         self.ari = ari
         self.memory = memory
+        self.reporter = reporter
 
     @property
     def reports(self) -> list[Report]:
@@ -266,9 +268,14 @@ def settings_of(asterisk: AsteriskProcess, **more: Any) -> AsteriskSettings:
 
 
 @asynccontextmanager
-async def driven(settings: AsteriskSettings, memory: Memory | None = None) -> AsyncIterator[Driven]:
-    """Yield a gateway that is connected; its calls stay on Asterisk when it is gone."""
-    memory = memory or Memory()
+async def driven(settings: AsteriskSettings, *, listens: bool = True) -> AsyncIterator[Driven]:
+    """Yield a gateway that is connected; its calls stay on Asterisk when it is gone.
+
+    Args:
+        settings: Its settings.
+        listens: Whether it is connected to the events; else the test sees to that.
+    """
+    memory = Memory()
     reporter = Reporter()
     reporter.connect(memory)
     ari = Ari(
@@ -279,7 +286,10 @@ async def driven(settings: AsteriskSettings, memory: Memory | None = None) -> As
         settings.request_seconds,
     )
     async with ari, Calls(settings, ari, reporter, GatewayMetrics()) as calls:
-        driver = Driven(calls, ari, memory)
+        driver = Driven(calls, ari, memory, reporter)
+        if not listens:
+            yield driver
+            return
         async with driver.listening():
             await calls.compare()
             yield driver

@@ -8,7 +8,7 @@ from typing import Final
 
 from schemas.actions import HangUp, Hold, Mute, Reject, Retrieve, SendDigits, UnMute
 from schemas.reports import Done
-from worker.errors import AsteriskRefused
+from worker.errors import AsteriskRefused, AsteriskUnavailable
 from worker.gateways.asterisk.causes import REJECTIONS
 from worker.gateways.asterisk.context import Context, Refusal
 from worker.gateways.asterisk.events import Destroyed, Entered, Event, Left
@@ -99,7 +99,10 @@ async def _send_digits(
         raise Refusal(500, "whether the digits were sent is not known, so they are not sent again")
     _, far, _ = _connected(call)
     digits = action.digits.get_secret_value()
-    await ctx.ari.send_digits(far.id, digits)
+    try:
+        await ctx.ari.send_digits(far.id, digits)
+    except AsteriskUnavailable:
+        raise Refusal(500, "whether the digits were sent is not known") from None
     seconds = sum(_PAUSES.get(digit, _DIGIT_SECONDS) for digit in digits)
     call.digits_until = max(call.digits_until, time.monotonic()) + seconds
 
