@@ -3,13 +3,20 @@
 import asyncio
 
 from deploy.local.asterisk import MUSIC
-from deploy.local.phones import Phones
+from deploy.local.phones import Media, Phones
+from deploy.local.process import wait_until
 from tests.calls.ari import Ari
 
 #: What each telephone sounds, in Hz.
 LOW, HIGH, THIRD = 400, 500, 600
 
 wait = asyncio.to_thread
+
+
+def sounds(media: Media) -> bool:
+    """Return whether somebody is sent packets."""
+    before = media.sent
+    return wait_until(lambda: media.sent > before, 0.2)
 
 
 async def test_both_sides_of_a_call_hear_each_other_and_nothing_else(ari: Ari, box: Phones) -> None:
@@ -93,8 +100,10 @@ async def test_a_telephone_falls_silent_with_its_call(ari: Ari, box: Phones) -> 
         other = box.answering(tone=HIGH)
         call = await ari.connected(one, other)
         await wait(other.wait_tones, LOW)
+        assert await wait(sounds, one.media)
         for channel in call.channels:
             await ari("DELETE", f"/channels/{channel}")
         await wait(one.wait_for, "BYE", number=number)
         await wait(one.wait_tones)
+        assert not await wait(sounds, one.media)
         assert one.count("INVITE") == number
