@@ -7,6 +7,7 @@ import pytest
 
 from deploy.local import AsteriskProcess, ServerFailedError, asterisk_server
 from deploy.local.phones import Phones
+from deploy.local.probes import sip_answers
 from deploy.local.process import free_port
 from tests.calls.ari import Ari, connected_to
 
@@ -179,6 +180,32 @@ async def test_a_reinvite_is_accepted_and_is_no_second_call(box: Phones) -> None
             await wait(other.wait_tones, 400)
             assert len(phone.found("INVITE", again=True)) == 2
             assert phone.count("INVITE") == 1
+
+
+async def test_digits_may_come_as_info_and_are_agreed_to(box: Phones) -> None:
+    """As some networks have them; the call goes on."""
+    info = {"pjsip.conf": "[trunk](+)\ndtmf_mode = info\n"}
+    with asterisk_server(config=info) as asterisk:
+        async with connected_to(asterisk) as ari:
+            phone, other = box.answering(tone=400), box.answering(tone=500)
+            call = await ari.connected(phone, other)
+            await ari("POST", f"/channels/{call.channels[0]}/dtmf", dtmf="42")
+            asked = [await wait(phone.wait_for, "INFO", number=number) for number in (1, 2)]
+            assert [each.text.partition("Signal=")[2][0] for each in asked] == ["4", "2"]
+            # The answer to the call, and one to each of them.
+            await wait(phone.wait_for, 200, sent=True, number=3)
+            assert phone.digits() == ""
+            await wait(phone.wait_tones, 500)
+
+
+async def test_a_telephone_that_is_asked_whether_it_is_there_says_so(ari: Ari, box: Phones) -> None:
+    """And takes calls before and after."""
+    phone = box.answering()
+    for number in (1, 2):
+        assert await wait(sip_answers, phone.address, phone.port)
+        await wait(phone.wait_for, 200, sent=True, number=2 * number - 1)
+        await ari.event("StasisStart", await ari.originate(phone))
+    assert phone.count("OPTIONS") == phone.count("INVITE") == 2
 
 
 async def test_many_calls_at_once_end_each_for_itself(ari: Ari, box: Phones) -> None:
