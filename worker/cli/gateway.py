@@ -20,7 +20,7 @@ app = group()
 
 @app.callback()
 def gateways() -> None:
-    """Connect the workers with a telephone network. They have CALL_CONTROL_GATEWAY=external."""
+    """Connect the workers with a telephone network."""
 
 
 @app.command()

@@ -21,7 +21,12 @@ ASYNCAPI = ROOT / "schemas" / "asyncapi.yaml"
 
 CONTRACT = ROOT / "schemas" / "README.md"
 
-PAGES = (ROOT / "README.md", ROOT / "deploy" / "README.md", CONTRACT)
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "deploy" / "README.md",
+    ROOT / "deploy" / "asterisk" / "README.md",
+    CONTRACT,
+)
 
 
 def generated() -> dict[Path, str]:

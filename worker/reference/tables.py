@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel
 
 from schemas.actions import ACTION_MODELS
@@ -15,10 +16,12 @@ from schemas.wire import ACTION_KEY
 from worker.cli.app import COMMANDS
 from worker.cli.exit_codes import MEANINGS
 from worker.core.table import TABLE, Cell, Column, Rule
+from worker.gateways.asterisk.metrics import GatewayMetrics
+from worker.gateways.asterisk.settings import AsteriskSettings
 from worker.metrics import Metrics
 from worker.names import Names
 from worker.reference.json_schemas import sentence
-from worker.settings import PREFIX, Settings
+from worker.settings import ASTERISK_PREFIX, PREFIX, Settings
 
 _BLOCK: Final = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -96,11 +99,20 @@ def _fields_of(model: type[BaseModel]) -> str:
 
 def settings() -> str:
     """Return the table of settings."""
+    return _settings(Settings, PREFIX)
+
+
+def asterisk_settings() -> str:
+    """Return the table of the settings of the gateway to Asterisk."""
+    return _settings(AsteriskSettings, ASTERISK_PREFIX)
+
+
+def _settings(model: type[BaseModel], prefix: str) -> str:
     return _markdown(
         ["variable", "default", "meaning"],
         (
-            [f"`{PREFIX}{name.upper()}`", f"`{_default(field.default)}`", field.description or ""]
-            for name, field in Settings.model_fields.items()
+            [f"`{prefix}{name.upper()}`", f"`{_default(field.default)}`", field.description or ""]
+            for name, field in model.model_fields.items()
         ),
     )
 
@@ -145,6 +157,15 @@ def names() -> str:
 
 def metrics() -> str:
     """Return the table of metrics."""
+    return _metrics(Metrics().families())
+
+
+def gateway_metrics() -> str:
+    """Return the table of a gateway's metrics."""
+    return _metrics(GatewayMetrics().families())
+
+
+def _metrics(families: Iterable[Metric]) -> str:
     return _markdown(
         ["metric", "type", "meaning"],
         (
@@ -153,7 +174,7 @@ def metrics() -> str:
                 family.type,
                 family.documentation,
             ]
-            for family in Metrics().families()
+            for family in families
         ),
     )
 
@@ -175,7 +196,18 @@ def exit_codes() -> str:
 
 _TABLES: Final[dict[str, Callable[[], str]]] = {
     table.__name__: table
-    for table in (commands, actions, transitions, settings, names, metrics, callctl, exit_codes)
+    for table in (
+        commands,
+        actions,
+        transitions,
+        settings,
+        asterisk_settings,
+        names,
+        metrics,
+        gateway_metrics,
+        callctl,
+        exit_codes,
+    )
 }
 
 

@@ -1,6 +1,9 @@
 """What a gateway counts, in the form that Prometheus reads."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.metrics_core import Metric
 
 
 class GatewayMetrics:
@@ -50,6 +53,10 @@ class GatewayMetrics:
             "Legs found on Asterisk that no call has, and hung up.",
             registry=registry,
         )
+
+    def families(self) -> Iterable[Metric]:
+        """Return all of them with their types and what they mean."""
+        return self._registry.collect()
 
     def page(self) -> bytes:
         """Return all of them in Prometheus' text format."""
