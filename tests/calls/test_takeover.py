@@ -180,6 +180,27 @@ async def test_an_offered_call_is_offered_again_and_can_be_accepted(
     assert bob.count("INVITE") == 1
 
 
+async def test_two_that_both_believe_to_be_the_one_place_one_call(
+    asterisk: AsteriskProcess, box: Phones
+) -> None:
+    """For a moment that can be: one was paused, and finds out later that another took over."""
+    alice, bob = box.answering(ring_ms=700, tone=400), box.answering(ring_ms=300, tone=500)
+    action = originate(alice, bob)
+    async with driven(settings_of(asterisk)) as first:
+        first.ask(action)
+        await wait(alice.wait_for, "INVITE")
+        async with driven(settings_of(asterisk)) as second:
+            await wait(alice.wait_for, "ACK")
+            await first.calls.compare()
+            assert isinstance(await second.outcome(action.action_id), Answered)
+            await first.calls.compare()
+            await wait(alice.wait_tones, 500)
+            await wait(bob.wait_tones, 400)
+            await second.hang_up(action.request_id)
+            await second.idle()
+    assert (alice.count("INVITE"), bob.count("INVITE")) == (1, 1)
+
+
 async def test_events_that_are_missed_are_made_up_for(
     asterisk: AsteriskProcess, box: Phones
 ) -> None:

@@ -55,7 +55,7 @@ class Asterisk:
         """Add a caller's channel."""
         made = "1795755260.12"
         arguments = ("call-control", "incoming", "+15550002")
-        self.channels[made] = Channel(made, state, "+15559999", 0.0, arguments)
+        self.channels[made] = Channel(made, state, "+15559999", arguments)
         return made
 
     def bridge(self, action_id: str, *channels: str, request_id: str = "R") -> str:

@@ -24,6 +24,7 @@ from worker.gateways.asterisk.events import (
     Progressed,
     Started,
 )
+from worker.gateways.asterisk.names import Made, action_key, call_key
 from worker.gateways.asterisk.snapshot import Snapshot
 from worker.gateways.asterisk.state import Attempt, CallState, Leg
 from worker.gateways.asterisk.teardown import end, fail
@@ -83,6 +84,15 @@ class Call:
         """Tell whether a bridge is among what the call needs."""
         attempt = self.state.attempt
         return bridge in (self.state.bridge, attempt.bridge if attempt is not None else None)
+
+    def awaits(self, made: Made) -> bool:
+        """Tell whether a leg is one that the call is about to make."""
+        attempt = self.state.attempt
+        return (
+            attempt is not None
+            and made.key == call_key(self.state.request_id)
+            and made.action == action_key(attempt.action_id)
+        )
 
     def put(self, item: Item) -> None:
         """Have something done, behind what there is to do already."""

@@ -124,6 +124,7 @@ class Calls:
             for channel in snapshot.channels.values()
             if self._call_of.get(channel.id) not in self._calls
             and (self._finder.is_incoming(channel) or self._finder.is_leg(channel.id))
+            and self._awaiting(channel.id) is None
         }
         notes = await self._notes(strangers.values())
         for call in self._calls.values():
@@ -164,6 +165,9 @@ class Calls:
 
     def _arrived(self, channel: Channel, arguments: tuple[str, ...]) -> str | None:
         """Return the call of a channel that has come to the application."""
+        awaiting = self._awaiting(channel.id)
+        if awaiting is not None:
+            return awaiting
         if arguments[:1] != ("incoming",):
             # A leg whose call has been given up meanwhile, or somebody's mistake in the dialplan.
             self._hang_up(channel.id)
@@ -172,6 +176,18 @@ class Calls:
         self._expect(channel.id, request_id)
         self._get(request_id)
         return request_id
+
+    def _awaiting(self, channel_id: str) -> str | None:
+        """Return the call that is about to make a leg that another process has made meanwhile.
+
+        For a moment both may act: one was paused, and does not know yet that it was replaced.
+        """
+        made = self._ctx.ids.read(channel_id)
+        for request_id, call in self._calls.items():
+            if made is not None and call.awaits(made):
+                self._expect(channel_id, request_id)
+                return request_id
+        return None
 
     def _hang_up(self, channel_id: str) -> None:
         async def hang_up() -> None:
@@ -198,9 +214,10 @@ class Calls:
         """Take over a call that is there."""
         state = found.state
         if state.request_id in self._calls:
-            # What is known of it is later; this is left of an earlier attempt.
+            # What is known of it is later. Any other leg is left of an earlier attempt.
             for leg in state.legs():
-                self._hang_up(leg.id)
+                if self._call_of.get(leg.id) != state.request_id:
+                    self._hang_up(leg.id)
             return
         if self._has_failed(state):
             # Asterisk could not be reached when it was to be hung up.

@@ -1,7 +1,7 @@
 """What Asterisk says of channels and bridges, as far as it is of interest here."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -15,9 +15,6 @@ KINDS: Final = (
     "ChannelDestroyed",
     "ApplicationReplaced",
 )
-
-#: How Asterisk writes times.
-_TIME: Final = "%Y-%m-%dT%H:%M:%S.%f%z"
 
 
 class ChannelState(StrEnum):
@@ -36,14 +33,12 @@ class Channel(NamedTuple):
         id: Its id.
         state: How far it is; another state of Asterisk's counts as ``DOWN``.
         caller: The caller's number.
-        created_at: When it was made, in seconds since the epoch.
         arguments: What the dialplan, or who made it, gave the Stasis application; its name first.
     """
 
     id: str
     state: ChannelState = ChannelState.DOWN
     caller: str = ""
-    created_at: float = 0.0
     arguments: tuple[str, ...] = ()
 
 
@@ -129,7 +124,6 @@ def read_channel(document: Mapping[str, Any]) -> Channel:
         id=str(document.get("id") or ""),
         state=ChannelState(state) if state in tuple(ChannelState) else ChannelState.DOWN,
         caller=str((document.get("caller") or {}).get("number") or ""),
-        created_at=read_time(document.get("creationtime")),
         arguments=arguments,
     )
 
@@ -160,12 +154,16 @@ def read_event(document: Mapping[str, Any]) -> Event | None:
     elif kind == "Dial" and document.get("dialstatus") in ("RINGING", "PROGRESS"):
         event = Progressed(channel, ringing=document["dialstatus"] == "RINGING")
     elif kind == "ChannelEnteredBridge":
-        event = Entered(channel, read_bridge(document.get("bridge") or {}).id)
+        event = Entered(channel, _bridge_id(document))
     elif kind == "ChannelLeftBridge":
-        event = Left(channel, read_bridge(document.get("bridge") or {}).id)
+        event = Left(channel, _bridge_id(document))
     elif kind == "ChannelDestroyed":
         event = Destroyed(channel, _number(document, "cause"), _number(document, "tech_cause"))
     return event
+
+
+def _bridge_id(document: Mapping[str, Any]) -> str:
+    return str((document.get("bridge") or {}).get("id") or "")
 
 
 def _number(document: Mapping[str, Any], name: str) -> int | None:
@@ -176,6 +174,6 @@ def _number(document: Mapping[str, Any], name: str) -> int | None:
 def read_time(written: object) -> float:
     """Read a time, in seconds since the epoch; 0 for something else."""
     try:
-        return datetime.strptime(str(written), _TIME).astimezone(UTC).timestamp()
+        return datetime.fromisoformat(str(written)).timestamp()
     except ValueError:
         return 0.0

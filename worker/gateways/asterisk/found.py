@@ -16,13 +16,9 @@ from worker.gateways.asterisk.dialing import Plan
 from worker.gateways.asterisk.events import Channel, ChannelState
 from worker.gateways.asterisk.names import Ids, Role, incoming_request_id
 from worker.gateways.asterisk.notes import Note, read_bridge_name
-from worker.gateways.asterisk.ringing import MARGIN_SECONDS, success
+from worker.gateways.asterisk.ringing import MARGIN_SECONDS, SILENT_SECONDS, success
 from worker.gateways.asterisk.snapshot import Snapshot
 from worker.gateways.asterisk.state import Attempt, CallState, Leg
-
-#: How long a leg that has not rung yet is waited for, in seconds. Whether it has been dialled
-#: cannot be seen, and to dial it a second time would hang it up.
-_SILENT_SECONDS: Final = 10.0
 
 #: What is said of an action that somebody began, and of which nothing is left.
 UNKNOWN: Final = "its gateway was lost, and what came of it is not known"
@@ -227,11 +223,12 @@ class _Sorting:
             leg=leg,
         )
         if leg is not None and leg.state is ChannelState.DOWN:
+            # To dial it a second time would hang it up.
             self._hurry(attempt)
         return attempt
 
     def _hurry(self, attempt: Attempt) -> None:
-        attempt.silent_until = time.monotonic() + _SILENT_SECONDS
+        attempt.silent_until = time.monotonic() + SILENT_SECONDS
 
     def _bridge(self, note: Note) -> str:
         return self.finder.ids.bridge(self.request_id, note.action_id)

@@ -22,9 +22,10 @@ from worker.errors import AsteriskRefused, AsteriskUnavailable
 from worker.gateways.asterisk.causes import phrase
 from worker.gateways.asterisk.context import Context, Refusal
 from worker.gateways.asterisk.dialing import NotDialable, shown
-from worker.gateways.asterisk.events import Event, Started
+from worker.gateways.asterisk.events import ChannelState, Event, Started
 from worker.gateways.asterisk.names import Role
 from worker.gateways.asterisk.notes import VARIABLE, Note, bridge_name
+from worker.gateways.asterisk.snapshot import take
 from worker.gateways.asterisk.state import Attempt, CallState, Leg
 from worker.gateways.asterisk.teardown import clear, drop, fail, remove
 
@@ -33,6 +34,10 @@ _log: Final = structlog.get_logger(__name__)
 #: How long after it has rung for long enough an attempt is given up here, in seconds. Asterisk
 #: itself is to end it.
 MARGIN_SECONDS: Final = 5.0
+
+#: How long a leg that has not rung yet is waited for, in seconds. Whether another process has
+#: dialled it cannot be seen.
+SILENT_SECONDS: Final = 10.0
 
 #: How long a leg may take to come to the application once it is made, in seconds.
 _START_SECONDS: Final = 2.0
@@ -72,10 +77,10 @@ async def begin(ctx: Context, call: CallState, action: Dialling) -> None:
     try:
         if isinstance(action, Originate):
             call.origin, call.destination = action.origin, target
-            call.near = await _make(ctx, call, Role.ORIGIN, endpoint, _parties(ctx, action))
+            call.near, _ = await _make(ctx, call, Role.ORIGIN, endpoint, _parties(ctx, action))
             await _dial(ctx, call.near, None, attempt)
         else:
-            attempt.leg = await _make(ctx, call, Role.TARGET, endpoint, {})
+            attempt.leg, _ = await _make(ctx, call, Role.TARGET, endpoint, {})
             await ctx.ari.add(bridge, attempt.leg.id)
             await _dial(ctx, attempt.leg, call.near, attempt)
     except (Refusal, AsteriskRefused, AsteriskUnavailable):
@@ -120,8 +125,8 @@ def _parties(ctx: Context, action: Originate) -> dict[str, str]:
 
 async def _make(
     ctx: Context, call: CallState, role: Role, endpoint: str, variables: dict[str, str]
-) -> Leg:
-    """Make a leg, which calls nobody yet."""
+) -> tuple[Leg, bool]:
+    """Make a leg, which calls nobody yet; return it, and whether it was not there yet."""
     attempt = call.attempt
     if attempt is None:
         raise Refusal(487)
@@ -142,14 +147,15 @@ async def _make(
     with call.expecting(has_started) as started:
         try:
             made = {VARIABLE: note.write(), **variables}
-            await ctx.ari.make_leg(leg.id, endpoint, originator, made)
+            is_new = await ctx.ari.make_leg(leg.id, endpoint, originator, made)
         except AsteriskRefused as refused:
             _log.warning("leg refused", request_id=call.request_id, why=str(refused))
             raise Refusal(404, "Asterisk has no such endpoint") from None
         # Before that the application can do nothing with it, and is refused.
-        await asyncio.wait([started], timeout=_START_SECONDS)
+        if is_new:
+            await asyncio.wait([started], timeout=_START_SECONDS)
     leg.touch()
-    return leg
+    return leg, is_new
 
 
 async def _dial(ctx: Context, leg: Leg, caller: Leg | None, attempt: Attempt) -> None:
@@ -205,8 +211,13 @@ async def _call_destination(ctx: Context, call: CallState, attempt: Attempt, nea
     await ctx.ari.add(attempt.bridge, near.id)
     try:
         endpoint = _endpoint(ctx, attempt.target)
-        leg = await _make(ctx, call, Role.TARGET, endpoint, {})
+        leg, is_new = await _make(ctx, call, Role.TARGET, endpoint, {})
         attempt.leg = leg
+        if not is_new:
+            # Another process takes itself for the one that acts, and so did this one. Only one of
+            # them does for long, and to dial a second time would hang up.
+            await _look(ctx, attempt, leg)
+            return
         await ctx.ari.add(attempt.bridge, leg.id)
     except Refusal as refusal:
         await fail(ctx, call, refusal.status, refusal.detail)
@@ -217,6 +228,15 @@ async def _call_destination(ctx: Context, call: CallState, attempt: Attempt, nea
         await fail(ctx, call, 503, "Asterisk does not answer")
     else:
         await _dial(ctx, leg, near, attempt)
+
+
+async def _look(ctx: Context, attempt: Attempt, leg: Leg) -> None:
+    """Find out how far a leg is that somebody else has made."""
+    there = await take(ctx.ari)
+    if leg.id in there.channels:
+        leg.state, leg.bridge = there.channels[leg.id].state, there.bridge_of(leg.id)
+    if leg.state is ChannelState.DOWN:
+        attempt.silent_until = time.monotonic() + SILENT_SECONDS
 
 
 async def _connect(ctx: Context, call: CallState, attempt: Attempt, near: Leg, leg: Leg) -> None:

@@ -167,10 +167,15 @@ class Service:
 
     async def _hold_the_queue(self, ari: Ari, term: _Term) -> None:
         """Have the gateway's queue while Asterisk can be reached, once nobody else has it."""
-        if not term.connected.is_set():
-            self._problem = "Asterisk does not answer"
-            await ari.started_at()
-        self._problem = "RabbitMQ does not answer"
+        try:
+            if not term.connected.is_set():
+                await ari.started_at()
+            await self._serve_the_queue(term)
+        except Unavailable as error:
+            self._problem = str(error)
+            raise
+
+    async def _serve_the_queue(self, term: _Term) -> None:
         async with open_port(self._settings, self._asterisk.name) as port:
             self._problem = "standing by: another process has the gateway's queue"
             await port.claim()
@@ -186,7 +191,7 @@ class Service:
             except* Unavailable as failures:
                 _log.warning("gateway's queue left", why=str(_first(failures)))
             finally:
-                self._problem = "RabbitMQ or Asterisk does not answer"
+                self._problem = "RabbitMQ or Asterisk was lost"
                 term.claimed.clear()
                 term.reporter.disconnect()
                 self._metrics.active.set(0)
