@@ -277,6 +277,8 @@ class Ari:
                 raise AsteriskUnavailable(
                     "Asterisk: user or password are not those of its ari.conf, or read_only is set"
                 )
+            if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                raise AsteriskUnavailable("Asterisk: it is starting")
             if response.status >= HTTPStatus.MULTIPLE_CHOICES:
                 raise AsteriskRefused(doing, response.status)
             if response.status == HTTPStatus.NO_CONTENT:

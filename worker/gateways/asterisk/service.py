@@ -171,7 +171,7 @@ class Service:
             if not term.connected.is_set():
                 await ari.started_at()
             await self._serve_the_queue(term)
-        except Unavailable as error:
+        except (Unavailable, AsteriskRefused) as error:
             self._problem = str(error)
             raise
 
@@ -300,7 +300,8 @@ async def _for_ever(step: Callable[[], Awaitable[None]]) -> None:
         began_at = time.monotonic()
         try:
             await step()
-        except Unavailable as error:
+        except (Unavailable, AsteriskRefused) as error:
+            # An Asterisk that is starting refuses what it does not know yet.
             _log.warning("not available", why=str(error))
         if time.monotonic() - began_at > _STEADY_SECONDS:
             failures = 0
