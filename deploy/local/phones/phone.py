@@ -1,5 +1,6 @@
 """A telephone: sipp speaks SIP for it, ``Media`` hears and sounds."""
 
+import secrets
 import socket
 import threading
 import time
@@ -72,7 +73,9 @@ class Phone:
         command = [
             "sipp",
             *("-sf", f"{home}/scenario.xml"),
-            *("-i", address, "-p", str(self.port), "-mi", address),
+            *("-i", address, "-p", str(self.port)),
+            # It takes ports for RTP that it does not use, each the same ones: not where others are.
+            *("-mi", f"127.{secrets.randbelow(200) + 50}.{secrets.randbelow(256)}.1"),
             # It listens for commands too, elsewhere on all addresses.
             *("-ci", "127.0.0.1", "-cp", str(free_port(kind=socket.SOCK_DGRAM))),
             *("-trace_msg", "-message_file", f"{home}/messages.log", "-message_overwrite", "false"),
