@@ -87,8 +87,8 @@ class Worker:
 
     @property
     def http_port(self) -> int:
-        """The port of its health checks."""
-        return int(next(x["http_port"] for x in self.lines() if x["event"] == "worker started"))
+        """The port of its health checks; a gateway has one too."""
+        return int(next(x["http_port"] for x in self.lines() if x["event"].endswith(" started")))
 
     async def get(self, path: str) -> tuple[int, str]:
         """Ask its health port; return the status and the body."""
@@ -213,18 +213,7 @@ class Installation:
         await dead.consume(self._on_dead, no_ack=True)
 
     async def _on_event(self, message: AbstractIncomingMessage) -> None:
-        self.events.append(
-            Seen(
-                body=json.loads(message.body),
-                headers=dict(message.headers),
-                kind=message.type or "",
-                routing_key=message.routing_key or "",
-                message_id=message.message_id or "",
-                correlation_id=message.correlation_id,
-                at=time.monotonic(),
-                raw=message,
-            )
-        )
+        self.events.append(Seen.of(message))
 
     async def _on_dead(self, message: AbstractIncomingMessage) -> None:
         self.dead.append(message)

@@ -1,5 +1,7 @@
 """Commands as their producer remembers them, and events as a subscriber gets them."""
 
+import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +40,20 @@ class Seen:
     correlation_id: str | None
     at: float
     raw: AbstractIncomingMessage
+
+    @classmethod
+    def of(cls, message: AbstractIncomingMessage) -> "Seen":
+        """Return the event that has just come."""
+        return cls(
+            body=json.loads(message.body),
+            headers=dict(message.headers),
+            kind=message.type or "",
+            routing_key=message.routing_key or "",
+            message_id=message.message_id or "",
+            correlation_id=message.correlation_id,
+            at=time.monotonic(),
+            raw=message,
+        )
 
     @property
     def content(self) -> dict[str, Any]:

@@ -1,0 +1,351 @@
+"""Real calls while something dies: the gateway, Asterisk, their connection, RabbitMQ."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from deploy.local import Services
+from deploy.local.asterisk import MUSIC, AsteriskProcess
+from deploy.local.phones import Phone, Phones
+from tests.calls.exchange import (
+    Exchange,
+    address_of,
+    calling,
+    exchange,
+    new_call,
+    off_loop,
+    ready,
+    switch,
+)
+from tests.calls.saboteur import FAULTS
+from tests.chaos.proxy import Proxy
+from tests.harness import Worker, eventually
+from worker.store import close, connect
+
+ALICE, BOB = 400, 500
+
+
+@pytest.fixture(scope="module")
+def switched() -> Iterator[tuple[AsteriskProcess, Phones]]:
+    """An Asterisk, and where telephones come from."""
+    with switch() as made:
+        yield made
+
+
+@pytest.fixture
+async def line(
+    services: Services, switched: tuple[AsteriskProcess, Phones]
+) -> AsyncIterator[Exchange]:
+    """A whole exchange without a gateway yet, whose events keep to the invariants."""
+    async with exchange(services, *switched, partitions=2) as made:
+        yield made
+        made.check()
+
+
+async def two(line: Exchange, ring_ms: int = 100) -> tuple[Phone, Phone]:
+    """Return two telephones."""
+    alice = await off_loop(line.phones.answering, tone=ALICE)
+    bob = await off_loop(line.phones.answering, ring_ms=ring_ms, tone=BOB)
+    return alice, bob
+
+
+async def struck(line: Exchange, fault: str) -> Worker:
+    """Start a gateway that will die."""
+    assert fault in FAULTS
+    return await ready(await line.start_gateway(command=("-m", "tests.calls.saboteur", fault)))
+
+
+async def talking(alice: Phone, bob: Phone) -> None:
+    """See that two telephones hear each other."""
+    await off_loop(alice.wait_tones, BOB)
+    await off_loop(bob.wait_tones, ALICE)
+
+
+async def test_a_gateway_killed_while_it_rings_leaves_the_call_to_its_standby(
+    line: Exchange,
+) -> None:
+    """One INVITE each, one outcome, and they talk."""
+    first = await line.start_ready_gateway()
+    second = await line.start_gateway()
+    alice, bob = await two(line, ring_ms=2500)
+    call = new_call()
+    parties = {"origin": address_of(alice, "+1"), "destination": address_of(bob, "+2")}
+    asked = await line.command(call, "call", **parties)
+    await line.seen(call, "call_ringing")
+    await first.kill()
+    await ready(second)
+    assert (await line.calls.answer(asked)).content["status"] == 200
+    await talking(alice, bob)
+    assert (alice.count("INVITE"), bob.count("INVITE")) == (1, 1)
+    await line.done(call, "disconnect")
+    await off_loop(bob.wait_for, "BYE", sent=False)
+
+
+async def test_a_call_answered_while_no_gateway_is_there_is_connected_when_one_comes(
+    line: Exchange,
+) -> None:
+    """The telephone is not hung up on for want of a gateway."""
+    first = await line.start_ready_gateway()
+    alice, bob = await two(line, ring_ms=700)
+    call = new_call()
+    parties = {"origin": address_of(alice, "+1"), "destination": address_of(bob, "+2")}
+    asked = await line.command(call, "call", **parties)
+    await line.seen(call, "call_ringing")
+    await first.kill()
+    await off_loop(bob.wait_for, "ACK")
+    await line.start_ready_gateway()
+    assert (await line.calls.answer(asked)).content["status"] == 200
+    await talking(alice, bob)
+    assert (alice.count("INVITE"), bob.count("INVITE")) == (1, 1)
+    await line.done(call, "disconnect")
+
+
+async def test_a_gateway_killed_in_mid_call_leaves_them_talking(line: Exchange) -> None:
+    """Whoever takes over finds the call, held or muted as it is, and goes on with it."""
+    first = await line.start_ready_gateway()
+    alice, bob = await two(line)
+    call = await line.connect(alice, bob)
+    carol, dave = await two(line)
+    held = await line.connect(carol, dave)
+    await line.done(held, "hold")
+    await first.kill()
+    await talking(alice, bob)
+    await line.start_ready_gateway()
+    await line.done(call, "hold")
+    await off_loop(bob.wait_tones, MUSIC)
+    await line.done(held, "retrieve")
+    await talking(carol, dave)
+    for each in (call, held):
+        await line.done(each, "disconnect")
+    assert [phone.count("INVITE") for phone in (alice, bob, carol, dave)] == [1] * 4
+
+
+async def test_a_hang_up_while_no_gateway_is_there_is_told_by_the_next_one(line: Exchange) -> None:
+    """The other leg is hung up on; the call does not stay in Redis for ever."""
+    first = await line.start_ready_gateway()
+    alice = await off_loop(line.phones.answering, tone=ALICE)
+    bob = await off_loop(line.phones.answering, hang_up_ms=1500, tone=BOB)
+    call = await line.connect(alice, bob)
+    await first.kill()
+    await off_loop(bob.wait_for, "BYE", sent=True)
+    await line.start_ready_gateway()
+    ended = await line.seen(call, "call_terminated")
+    assert ended.headers["terminal"]
+    await off_loop(alice.wait_for, "BYE", sent=False)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_gateway_killed_about_a_call_places_no_second_one(
+    line: Exchange, fault: str
+) -> None:
+    """Whenever it dies, the next one finds what the first began."""
+    dying = await struck(line, fault)
+    alice, bob = await two(line, ring_ms=300)
+    call = new_call()
+    parties = {"origin": address_of(alice, "+1"), "destination": address_of(bob, "+2")}
+    asked = await line.command(call, "call", **parties)
+    await asyncio.wait_for(dying.process.wait(), 20)
+    await line.start_ready_gateway()
+    assert (await line.calls.answer(asked)).content["status"] == 200
+    await talking(alice, bob)
+    assert (alice.count("INVITE"), bob.count("INVITE")) == (1, 1)
+    await line.done(call, "disconnect")
+
+
+@pytest.mark.parametrize("name", ["hold", "mute", "disconnect", "transfer"])
+async def test_a_gateway_killed_between_an_action_and_its_report_leaves_one_outcome(
+    line: Exchange, name: str
+) -> None:
+    """What can be done twice is done twice; the network is asked how it is."""
+    first = await line.start_ready_gateway()
+    alice, bob = await two(line)
+    carol = await off_loop(line.phones.answering, tone=600)
+    call = await line.connect(alice, bob)
+    assert await first.terminate() == 0
+    dying = await struck(line, "before_it_is_reported")
+    fields = {"endpoint": address_of(carol, "+3")} if name == "transfer" else {}
+    asked = await line.command(call, name, **fields)
+    await asyncio.wait_for(dying.process.wait(), 20)
+    await line.start_ready_gateway()
+    assert (await line.calls.answer(asked)).content["status"] == 200
+    if name != "disconnect":
+        await line.done(call, "disconnect")
+    await off_loop(alice.wait_for, "BYE", sent=False)
+    assert (bob.count("INVITE"), carol.count("INVITE")) == (1, int(name == "transfer"))
+
+
+async def test_digits_of_unknown_outcome_are_not_sent_again(line: Exchange) -> None:
+    """They may be a PIN: the command is told that nobody knows; the telephone heard them once."""
+    first = await line.start_ready_gateway()
+    alice, bob = await two(line)
+    call = await line.connect(alice, bob)
+    await talking(alice, bob)
+    assert await first.terminate() == 0
+    dying = await struck(line, "before_it_is_reported")
+    asked = await line.command(call, "dial", digits="42#")
+    await asyncio.wait_for(dying.process.wait(), 20)
+    await line.start_ready_gateway()
+    answer = await line.calls.answer(asked)
+    assert answer.content["status"] == 500
+    assert "42#" not in str(answer.body)
+    await line.done(call, "hold")
+    assert bob.digits() == "42#"
+    await line.done(call, "disconnect")
+
+
+async def test_an_asterisk_that_is_restarted_ends_all_its_calls(line: Exchange) -> None:
+    """Each says why; in Redis none is left alive; and new ones are placed."""
+    await line.start_ready_gateway()
+    alice, bob = await two(line)
+    calls = [await line.connect(alice, bob) for _ in range(3)]
+    held = await line.connect(alice, bob)
+    await line.done(held, "hold")
+    caller = await off_loop(calling, line)
+    offered = (await line.offer(caller)).request_id
+    nobody = await off_loop(line.phones.ringing)
+    ringing = new_call()
+    parties = {"origin": address_of(alice, "+1"), "destination": address_of(nobody, "+2")}
+    asked = await line.command(ringing, "call", **parties)
+    await line.seen(ringing, "call_ringing")
+    await off_loop(line.asterisk.kill)
+    await off_loop(line.asterisk.start)
+    for call in (*calls, held, offered):
+        ended = await line.seen(call, "call_terminated")
+        assert (ended.content["status"], ended.headers["terminal"]) == (503, True)
+        assert "Asterisk was restarted" in ended.content["reason"]
+    assert (await line.calls.answer(asked)).content["status"] == 503
+    assert await living(line) == set()
+    await line.done(await line.connect(*await two(line)), "disconnect")
+
+
+async def test_a_gateway_that_comes_after_asterisk_was_restarted_ends_its_calls_too(
+    line: Exchange,
+) -> None:
+    """It never saw them: the journal tells it which there were."""
+    first = await line.start_ready_gateway()
+    alice, bob = await two(line)
+    calls = [await line.connect(alice, bob) for _ in range(2)]
+    over = await line.connect(alice, bob)
+    await line.done(over, "disconnect")
+    await first.kill()
+    await off_loop(line.asterisk.kill)
+    await off_loop(line.asterisk.start)
+    await line.start_ready_gateway()
+    for call in calls:
+        ended = await line.seen(call, "call_terminated")
+        assert ended.content["status"] == 503
+    assert len(line.of(over, "call_terminated")) == 1
+    assert await living(line) == set()
+
+
+async def living(line: Exchange) -> set[str]:
+    """Return the calls that Redis has as going on."""
+    calls = line.calls
+    redis: Any = connect(calls.services.redis_url)
+    found = set()
+    try:
+        prefix = calls.names.call_prefix
+        async for key in redis.scan_iter(f"{prefix}*", count=1000):
+            state: Any = await redis.hget(key, "state")
+            if state and state.split()[0] not in {b"ended", b"absent"}:
+                found.add(key.decode().removeprefix(prefix))
+    finally:
+        await close(redis)
+    return found
+
+
+async def test_a_connection_to_asterisk_that_is_cut_costs_no_event(line: Exchange) -> None:
+    """What happened meanwhile is told when it is back; the calls go on."""
+    url = urlsplit(line.asterisk.ari_url)
+    proxy = Proxy("127.0.0.1", url.port or 0)
+    await proxy.start()
+    try:
+        gateway = await line.start_ready_gateway(asterisk_url=f"http://127.0.0.1:{proxy.port}")
+        alice, bob = await two(line)
+        stays = await line.connect(alice, bob)
+        carol = await off_loop(line.phones.answering, tone=600)
+        dave = await off_loop(line.phones.answering, hang_up_ms=1500, tone=700)
+        goes = await line.connect(carol, dave)
+        eve, frank = await two(line, ring_ms=1000)
+        ringing = new_call()
+        parties = {"origin": address_of(eve, "+1"), "destination": address_of(frank, "+2")}
+        asked = await line.command(ringing, "call", **parties)
+        await line.seen(ringing, "call_ringing")
+        async with proxy.cut():
+            await off_loop(dave.wait_for, "BYE", sent=True)
+            await off_loop(frank.wait_for, 200)
+            await talking(alice, bob)
+        await line.seen(goes, "call_terminated")
+        assert (await line.calls.answer(asked)).content["status"] == 200
+        await talking(eve, frank)
+        await line.done(stays, "hold")
+        for call in (stays, ringing):
+            await line.done(call, "disconnect")
+        assert gateway.process.returncode is None
+        assert [phone.count("INVITE") for phone in (alice, bob, eve, frank)] == [1] * 4
+    finally:
+        await proxy.close()
+
+
+async def test_rabbitmq_restarted_in_mid_call_leaves_them_talking_and_commands_waiting(
+    line: Exchange,
+) -> None:
+    """Audio goes on; a hang-up meanwhile is told afterwards, and commands are done."""
+    rabbitmq = line.calls.services.rabbitmq
+    assert rabbitmq is not None
+    await line.start_ready_gateway()
+    alice, bob = await two(line)
+    call = await line.connect(alice, bob)
+    carol = await off_loop(line.phones.answering, tone=600)
+    dave = await off_loop(line.phones.answering, hang_up_ms=2000, tone=700)
+    goes = await line.connect(carol, dave)
+    await off_loop(rabbitmq.stop)
+    await off_loop(dave.wait_for, "BYE", sent=True)
+    await talking(alice, bob)
+    await off_loop(rabbitmq.start)
+    await line.reconnect()
+    await line.seen(goes, "call_terminated")
+    await line.done(call, "hold")
+    await off_loop(bob.wait_tones, MUSIC)
+    await line.done(call, "disconnect")
+    assert (alice.count("INVITE"), bob.count("INVITE")) == (1, 1)
+
+
+async def test_a_standby_waits_until_the_first_is_gone_and_says_that_it_does(
+    line: Exchange,
+) -> None:
+    """Live, and not ready; it takes nothing, and it steals no events."""
+    first = await line.start_ready_gateway()
+    second = await line.start_gateway()
+    for _ in range(100):
+        problems = await second.until_ready(ready=False)
+        if "another process has the gateway's queue" in str(problems):
+            break
+        await asyncio.sleep(0.1)
+    assert problems == ["standing by: another process has the gateway's queue"]
+    assert (await second.get("/live"))[0] == 200
+    alice, bob = await two(line)
+    call = await line.connect(alice, bob)
+    assert await first.until_ready(ready=True) == []
+    assert await first.terminate() == 0
+    await second.until_ready(ready=True)
+    await line.done(call, "disconnect")
+
+
+async def test_a_gateway_without_its_asterisk_takes_nothing(line: Exchange) -> None:
+    """What it is asked is answered 503, and done when Asterisk is back."""
+    await line.start_ready_gateway(asterisk_patience_seconds=0.5)
+    alice, bob = await two(line)
+    await off_loop(line.asterisk.kill)
+    parties = {"origin": address_of(alice, "+1"), "destination": address_of(bob, "+2")}
+    try:
+        await eventually(lambda: line.gateways[-1].logged("gateway's queue left"), "it lets go")
+        failed = await line.ask(new_call(), "call", **parties)
+        assert failed.content["status"] == 503
+    finally:
+        await off_loop(line.asterisk.start)
+    await line.gateways[-1].until_ready(ready=True)
+    await line.done(await line.connect(alice, bob), "disconnect")
