@@ -31,7 +31,7 @@ class Network(Protocol):
 
     Attributes:
         calls: The installation.
-        origin: An address that answers, and who offers calls.
+        origin: An address that answers.
         destination: Another one.
         endpoint: One more, to transfer to.
         unanswered: An address that rings and does not answer; None where there is none.
@@ -45,8 +45,8 @@ class Network(Protocol):
     unanswered: str | None
     knows_its_calls: bool
 
-    async def offer(self) -> str:
-        """Have ``origin`` offer a call to ``destination``; return its ``request_id``."""
+    async def offer(self) -> tuple[str, str]:
+        """Have somebody offer a call; return its ``request_id`` and who offers it."""
 
 
 def cells(columns: Iterable[Column] = Column) -> list[tuple[CommandName, Column]]:
@@ -57,8 +57,8 @@ def cells(columns: Iterable[Column] = Column) -> list[tuple[CommandName, Column]
 async def check(network: Network, command: CommandName, column: Column) -> None:
     """Bring a call into a column, give it the command, and compare what comes with the cell."""
     calls, cell = network.calls, TABLE[command][column]
-    request_id = await _reach(network, column)
-    event = await calls.ask(request_id, command.value, **_fields(network, command))
+    request_id, offerer = await _reach(network, column)
+    event = await calls.ask(request_id, command.value, **_fields(network, command, offerer))
     status, name = _expected(network, command, column, cell)
     assert event.content["status"] == status, event.content
     assert event.kind == name
@@ -90,8 +90,8 @@ def _expected(
     return 200, cell.event
 
 
-async def _reach(network: Network, column: Column) -> str:
-    """Bring a call into a column; return its ``request_id``."""
+async def _reach(network: Network, column: Column) -> tuple[str, str]:
+    """Bring a call into a column; return its ``request_id``, and who offers it or might."""
     calls = network.calls
     if column is Column.OFFERED:
         return await network.offer()
@@ -111,16 +111,16 @@ async def _reach(network: Network, column: Column) -> str:
         assert (await calls.ask(request_id, "hold")).content["status"] == 200
     elif column is Column.ENDED:
         assert (await calls.ask(request_id, "disconnect")).content["status"] == 200
-    return request_id
+    return request_id, network.origin
 
 
-def _fields(network: Network, command: CommandName) -> dict[str, str]:
+def _fields(network: Network, command: CommandName, offerer: str) -> dict[str, str]:
     """Return what a command says, of this network."""
     match command:
         case CommandName.CALL:
             return {"origin": network.origin, "destination": network.destination}
         case CommandName.ACCEPT | CommandName.REJECT:
-            return {"endpoint": network.origin}
+            return {"endpoint": offerer}
         case CommandName.TRANSFER | CommandName.REDIRECT:
             return {"endpoint": network.endpoint}
         case CommandName.DIAL:

@@ -35,14 +35,14 @@ class Simulated:
     endpoint: str = "tel:+18166623395"
     knows_its_calls: bool = False
 
-    async def offer(self) -> str:
+    async def offer(self) -> tuple[str, str]:
         """Offer a call under a name of its own."""
         request_id, seen = f"in-{secrets.token_hex(4)}", len(self.calls.events)
         report = {"network_report": "offered", "request_id": request_id}
         parties = {"origin": self.origin, "destination": self.destination}
         await self.calls.publish(request_id, {**report, **parties})
         await self.calls.until_seen(seen + 1)
-        return request_id
+        return request_id, self.origin
 
 
 @pytest.fixture(scope="module")
