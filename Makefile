@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run shell test bench backlog chaos test-docker test-versions test-calls lint docs format lock clean
+.PHONY: help setup demo run shell test bench backlog chaos test-docker test-versions test-calls bench-calls lint docs format lock clean
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -68,7 +68,10 @@ test-versions: setup ## Run what depends on versions on the oldest and newest Ra
 	done
 
 test-calls: setup ## Place calls through an Asterisk of their own, heard at both ends
-	$(PY) -m pytest tests/calls $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile tests/calls $(ARGS)
+
+bench-calls: setup ## Measure how fast calls are set up, beside ARI alone
+	$(PY) -m tests.calls.measure $(ARGS)
 
 lint: setup .venv/bench ## Check style and types
 	$(PY) -m ruff check
