@@ -14,7 +14,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from aio_pika.abc import AbstractIncomingMessage
@@ -22,10 +23,11 @@ from pydantic_core import from_json
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local import provide
+from deploy.local import Services, provide
 from deploy.local.asterisk import AsteriskProcess
-from deploy.local.phones import Phone
+from deploy.local.phones import Answers, Phone, Phones
 from schemas.contract import OK
+from tests.bench.processes import cpu_seconds, listener
 from tests.calls.exchange import address_of, exchange, off_loop, switch
 from tests.harness import PATIENCE_SECONDS, Installation
 
@@ -36,6 +38,8 @@ _RATES: Final = (20, 50, 100)
 _WARM: Final = 20
 
 _APPLICATION: Final = "bare"
+
+_CHAIN: Final = "the chain"
 
 #: Sets up a call and ends it; returns how long it took to be set up, in seconds.
 Place = Callable[[], Awaitable[float]]
@@ -109,6 +113,7 @@ class Chain:
         answer = self._answers[message_id] = asyncio.get_running_loop().create_future()
         body = {"call_control": name, "request_id": call, **fields}
         await self._calls.publish(call, body, message_id=message_id)
+        at: float
         at, said = await answer
         assert from_json(said)["status"] == OK, said
         return at
@@ -192,27 +197,47 @@ async def bare(asterisk: AsteriskProcess, *phones: Phone) -> AsyncIterator[Bare]
                 await asyncio.wait([reading])
 
 
-async def measure(services: Any, asterisk: AsteriskProcess, phones: Any, count: int) -> Table:
+async def measure(
+    services: Services, asterisk: AsteriskProcess, phones: Phones, count: int
+) -> Table:
     """Measure at each rate; return the table."""
-    table = Table("calls/s", "through", "set up/s", "p50 ms", "p95 ms", "slowest ms")
+    table = Table(
+        "calls/s", "through", "set up/s", "p50 ms", "p95 ms", "slowest ms", "CPU ms a call"
+    )
     for column in (0, 2, 3, 4, 5):
         table.columns[column].justify = "right"
     async with exchange(services, asterisk, phones, subscribing=False) as line:
         await line.start_ready_gateway()
-        alice, bob = [await off_loop(phones.answering) for _ in range(2)]
+        alice, bob = [await off_loop(phones.start, Answers(), sounds=False) for _ in range(2)]
+        of = {
+            "Asterisk": listener(urlsplit(asterisk.ari_url).port or 0),
+            "RabbitMQ": listener(urlsplit(services.amqp_url).port or 0),
+            "worker": [line.calls.workers[0].pid],
+            "gateway": [line.gateways[0].pid],
+        }
         chain = Chain(line.calls, address_of(alice, "+1"), address_of(bob, "+2"))
         await chain.subscribe()
         async with bare(asterisk, alice, bob) as alone:
-            ways = {"ARI alone": alone.place, "the chain": chain.place}
+            ways = {"ARI alone": alone.place, _CHAIN: chain.place}
             for place in ways.values():
                 await at_rate(place, _WARM, _WARM)
             for rate in _RATES:
                 for name, place in ways.items():
+                    before = {who: cpu_seconds(pids) for who, pids in of.items()}
                     async with asyncio.timeout(count / rate + PATIENCE_SECONDS):
                         found = await at_rate(place, rate, count)
+                    spent = {who: cpu_seconds(of[who]) - before[who] for who in of}
                     figures = (found.quantile(50), found.quantile(95), max(found.seconds) * 1000)
                     table.add_row(
-                        str(rate), name, f"{found.rate:.1f}", *(f"{each:.1f}" for each in figures)
+                        str(rate),
+                        name,
+                        f"{found.rate:.1f}",
+                        *(f"{each:.1f}" for each in figures),
+                        ", ".join(
+                            f"{who} {seconds / count * 1000:.0f}"
+                            for who, seconds in spent.items()
+                            if name == _CHAIN or who == "Asterisk"
+                        ),
                     )
         placed = (_WARM + count * len(_RATES)) * len(ways)
         assert (alice.count("INVITE"), bob.count("INVITE")) == (placed, placed)

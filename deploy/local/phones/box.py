@@ -26,7 +26,13 @@ class Phones:
         self._phones: list[Phone] = []
 
     def start(
-        self, behaviour: Behaviour, *, address: str = "127.0.0.1", port: int = 0, tone: int = 400
+        self,
+        behaviour: Behaviour,
+        *,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        tone: int = 400,
+        sounds: bool = True,
     ) -> Phone:
         """Return a telephone of any behaviour, started.
 
@@ -34,7 +40,15 @@ class Phones:
             ServerFailedError: it did not start; carries the end of its log.
         """
         directory = self._directory / f"phone-{len(self._phones)}"
-        phone = Phone(self._runtime, directory, behaviour, address=address, port=port, tone=tone)
+        phone = Phone(
+            self._runtime,
+            directory,
+            behaviour,
+            address=address,
+            port=port,
+            tone=tone,
+            sounds=sounds,
+        )
         self._phones.append(phone)
         phone.start()
         return phone

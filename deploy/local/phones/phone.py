@@ -47,6 +47,7 @@ class Phone:
         address: Where it is, one of 127.0.0.0/8.
         port: Where it speaks SIP; 0 for a free one.
         tone: What it sounds, in Hz.
+        sounds: Whether it does, and hears. One that does neither costs no more than sipp does.
 
     Attributes:
         address: Where it is.
@@ -63,6 +64,7 @@ class Phone:
         address: str = "127.0.0.1",
         port: int = 0,
         tone: int = 400,
+        sounds: bool = True,
     ) -> None:
         directory.mkdir(parents=True)
         self.address = address
@@ -92,8 +94,10 @@ class Phone:
         self._messages: list[Message] = []
         self._calls: dict[str, _Call] = {}
         self._closed = False
+        self._sounds = sounds
         self._follower = threading.Thread(target=self._follow, name="phone", daemon=True)
-        self._follower.start()
+        if sounds:
+            self._follower.start()
 
     @property
     def uri(self) -> str:
@@ -130,7 +134,8 @@ class Phone:
         """End it for good; what it has heard can still be asked for."""
         self._process.kill()
         self._closed = True
-        self._follower.join(_END_TIMEOUT)
+        if self._sounds:
+            self._follower.join(_END_TIMEOUT)
         self.media.close()
 
     def log(self) -> str:
@@ -323,7 +328,7 @@ class Phone:
             call.answered = True
         if message.method == "BYE":
             call.answered = False
-        if call.answered and call.listening and call.remote:
+        if self._sounds and call.answered and call.listening and call.remote:
             self.media.send_to(call.remote)
         else:
             self._silence(call)
