@@ -177,8 +177,8 @@ async def _play(settings: Settings, console: Console) -> int:
             wrong += not as_documented
             table.add_row(
                 step.call,
-                _fields(step.body.items()),
-                _fields(_shown_of(event)),
+                fields_of(step.body.items()),
+                fields_of(_shown_of(event)),
                 f"{milliseconds:.1f}",
                 "ok" if as_documented else "NOT AS DOCUMENTED",
                 style=None if as_documented else "red",
@@ -188,10 +188,7 @@ async def _play(settings: Settings, console: Console) -> int:
 
 
 async def _ask(requests: Requests, events: AsyncIterator[Event], step: Step) -> Event:
-    """Publish a body as it stands, which the client's own methods would mend or refuse."""
-    body: dict[str, Any] = {**step.body, "request_id": step.call}
-    encoded = to_json({"content": body} if step.content else body)
-    request = Request(step.call, encoded, secrets.token_hex(16))
+    request = request_of(step)
     await requests.publish(request, _ANSWER_SECONDS)
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
@@ -201,6 +198,13 @@ async def _ask(requests: Requests, events: AsyncIterator[Event], step: Step) -> 
                     return event
     except TimeoutError:
         raise BrokerUnavailable("no event answers the command") from None
+
+
+def request_of(step: Step) -> Request:
+    """Return a body as it stands, which the client's own methods would mend or refuse."""
+    body: dict[str, Any] = {**step.body, "request_id": step.call}
+    encoded = to_json({"content": body} if step.content else body)
+    return Request(step.call, encoded, secrets.token_hex(16))
 
 
 def fits(step: Step, body: Mapping[str, Any]) -> bool:
@@ -220,7 +224,8 @@ def fits(step: Step, body: Mapping[str, Any]) -> bool:
     return begins and content == expected
 
 
-def _fields(items: Iterable[tuple[str, Any]]) -> str:
+def fields_of(items: Iterable[tuple[str, Any]]) -> str:
+    """Return what is shown of a body: never the digits in it."""
     return " ".join(_shown(name, value) for name, value in items)
 
 
