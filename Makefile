@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run shell test bench backlog chaos test-docker test-versions test-calls bench-calls lint docs format lock clean
+.PHONY: help setup demo demo-calls run shell test bench backlog chaos test-docker test-versions test-calls bench-calls lint docs format lock clean
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -34,6 +34,9 @@ setup: .venv/ready ## Make .venv with everything that is locked
 
 demo: setup ## Run the demo against RabbitMQ and Redis of its own
 	@$(PY) -m deploy.local run -- $(DEMO)
+
+demo-calls: setup ## Play the documented conversation on telephones, and show each message
+	@$(PY) -m deploy.demo_calls
 
 run: setup ## Run a worker against RabbitMQ and Redis of its own
 	@$(PY) -m deploy.local run -- $(WORKER)
