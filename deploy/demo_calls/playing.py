@@ -99,7 +99,9 @@ class Play:
     ) -> None:
         self.steps += 1
         self.wrong += bool(problems)
-        since = min((each.at for each in arrows), default=0.0)
+        # The command, where there is one: what is late from the step before is no beginning.
+        commands = [each.at for each in arrows if each.kind is Kind.COMMAND]
+        since = min(commands or [each.at for each in arrows], default=0.0)
         lines = ladder.rungs(arrows, since)
         for refusal in refusals:
             lines += ladder.remark(refusal)
