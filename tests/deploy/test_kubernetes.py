@@ -102,7 +102,7 @@ def selects(selector: Mapping[str, str], pod: Manifest) -> bool:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", ["base", "example"])
+@pytest.mark.parametrize("name", ["base", "example", "example-calls"])
 def test_manifests_are_what_kubernetes_takes(name: str, version: str) -> None:
     """And have no field that it does not know."""
     checked = [each for each in rendered(name) if each["kind"] not in FOREIGN]
@@ -123,7 +123,8 @@ def test_every_file_is_part_of_something() -> None:
     for kustomization in KUBERNETES.rglob("kustomization.yaml"):
         content = yaml.safe_load(kustomization.read_text())
         names = [*content.get("resources", []), *content.get("components", [])]
-        names += [env for each in content.get("configMapGenerator", []) for env in each["envs"]]
+        for each in content.get("configMapGenerator", []):
+            names += [*each.get("envs", []), *each.get("files", [])]
         listed |= {(kustomization.parent / name).resolve() for name in names}
     there = {path for path in KUBERNETES.rglob("*") if path.is_file() and path.suffix != ".md"}
     assert {path for path in there if path.name != "kustomization.yaml"} == {
