@@ -28,6 +28,9 @@ REDIS_IMAGE = "redis:8"
 #: What deploy/Dockerfile builds on.
 PYTHON_IMAGE = "python:3.13-slim"
 
+#: What deploy/asterisk/Dockerfile builds on.
+DEBIAN_IMAGE = "debian:forky-slim"
+
 #: Seconds an engine gets to answer; one that is there takes milliseconds.
 _ENGINE_TIMEOUT = 5
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deploy.local import docker, network, rootfs
@@ -22,7 +22,8 @@ from deploy.local.session import CACHE, session, termination_unwinds, uninterrup
 
 IMAGES = Path(__file__).parent / "images"
 
-#: The Debian tree as an image.
+#: The Debian tree as an image, on which the others are made. The one with Asterisk is used as it is:
+#: there deploy/asterisk/Dockerfile finds installed what it installs.
 _BASE = "call-control/debian:13"
 
 #: Seconds until the engine answers.
@@ -61,14 +62,17 @@ def engine(progress: Progress) -> Iterator[dict[str, str]]:
         raise NoProviderError(f"{reason}; starting one here {impossible}")
     with termination_unwinds():
         sweep()
-        root = rootfs.ensure(progress)
+        trees = {
+            _BASE: rootfs.ensure(progress),
+            docker.DEBIAN_IMAGE: rootfs.ensure(progress, rootfs.ASTERISK),
+        }
         _install(progress)
-        with _private_engine(root, progress) as variables:
+        with _private_engine(trees, progress) as variables:
             yield variables
 
 
 @contextlib.contextmanager
-def _private_engine(root: Path, progress: Progress) -> Iterator[dict[str, str]]:
+def _private_engine(trees: Mapping[str, Path], progress: Progress) -> Iterator[dict[str, str]]:
     with (
         rootfs.locked(CACHE / "engine.lock"),
         session() as directory,
@@ -76,7 +80,7 @@ def _private_engine(root: Path, progress: Progress) -> Iterator[dict[str, str]]:
         _daemon(directory, progress) as address,
     ):
         variables = {"DOCKER_HOST": address, "TESTCONTAINERS_RYUK_DISABLED": "true"}
-        _make_images(root, dict(os.environ) | variables, progress)
+        _make_images(trees, dict(os.environ) | variables, progress)
         yield variables
 
 
@@ -139,11 +143,12 @@ def _remove_containers(address: str) -> None:
             run([*client, "rm", "-fv", *containers], timeout=_STOP_TIMEOUT)
 
 
-def _make_images(root: Path, env: dict[str, str], progress: Progress) -> None:
+def _make_images(trees: Mapping[str, Path], env: dict[str, str], progress: Progress) -> None:
     images = docker.RABBITMQ_IMAGE, docker.REDIS_IMAGE, docker.PYTHON_IMAGE
-    progress(f"making the images {', '.join(images)} from Debian's packages")
-    if not run(["docker", "images", "-q", _BASE], timeout=30, env=env).strip():
-        _import(root, env)
+    progress(f"making the images {', '.join((*images, docker.DEBIAN_IMAGE))} of Debian's packages")
+    for image, root in trees.items():
+        if not run(["docker", "images", "-q", image], timeout=30, env=env).strip():
+            _import(image, root, env)
     for image in images:
         with tempfile.TemporaryDirectory(dir=CACHE) as context:
             shutil.copytree(IMAGES / image.partition(":")[0], context, dirs_exist_ok=True)
@@ -160,12 +165,12 @@ def _copy_authorities(directory: Path) -> None:
         shutil.copy(certificate, directory)
 
 
-def _import(root: Path, env: dict[str, str]) -> None:
+def _import(image: str, root: Path, env: dict[str, str]) -> None:
     excluded = [f"--exclude=./{each}/*" for each in ("proc", "dev", "sys", "mnt", "var/cache/apt")]
     with tempfile.NamedTemporaryFile(dir=CACHE, suffix=".tar") as archive:
         tar = ["tar", "-C", str(root), "--numeric-owner", *excluded, "-cf", archive.name, "."]
         run(tar, timeout=_BUILD_TIMEOUT)
-        run(["docker", "import", archive.name, _BASE], timeout=_BUILD_TIMEOUT, env=env)
+        run(["docker", "import", archive.name, image], timeout=_BUILD_TIMEOUT, env=env)
 
 
 @contextlib.contextmanager
