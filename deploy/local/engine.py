@@ -22,7 +22,7 @@ from deploy.local.session import CACHE, session, termination_unwinds, uninterrup
 
 IMAGES = Path(__file__).parent / "images"
 
-#: The Debian tree as an image, on which the others are made. The one with Asterisk is used as it is:
+#: The Debian tree as an image, on which the others are made. With Asterisk it is used as it is:
 #: there deploy/asterisk/Dockerfile finds installed what it installs.
 _BASE = "call-control/debian:13"
 

@@ -67,9 +67,10 @@ class Exchange:
         self, *, command: tuple[str, ...] = ("-m", "worker", "gateway", "asterisk"), **settings: Any
     ) -> Worker:
         """Start one more process of the gateway; return when it runs."""
-        self.calls.gateways.add(GATEWAY)
+        name = settings.get("asterisk_name", GATEWAY)
+        self.calls.gateways.add(name)
         values = {
-            "asterisk_name": GATEWAY,
+            "asterisk_name": name,
             "asterisk_url": self.asterisk.ari_url,
             "asterisk_user": self.asterisk.ari_user,
             "asterisk_password": self.asterisk.ari_password,

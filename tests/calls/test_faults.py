@@ -10,6 +10,7 @@ import pytest
 from deploy.local import Services
 from deploy.local.asterisk import MUSIC, AsteriskProcess
 from deploy.local.phones import Phone, Phones
+from deploy.local.telephony import asterisk_server
 from tests.calls.exchange import (
     Exchange,
     address_of,
@@ -349,3 +350,31 @@ async def test_a_gateway_without_its_asterisk_takes_nothing(line: Exchange) -> N
         await off_loop(line.asterisk.start)
     await line.gateways[-1].until_ready(ready=True)
     await line.done(await line.connect(alice, bob), "disconnect")
+
+
+async def test_two_asterisks_share_the_calls_and_each_keeps_its_own(line: Exchange) -> None:
+    """A call stays on the server that has it; when one dies, the other's calls go on."""
+    with asterisk_server() as other:
+        await line.start_ready_gateway()
+        await line.start_ready_gateway(
+            asterisk_name="pbx-2",
+            asterisk_url=other.ari_url,
+            asterisk_password=other.ari_password,
+        )
+        alice, bob = await two(line)
+        where: dict[str, list[str]] = {"pbx-1": [], "pbx-2": []}
+        for _ in range(30):
+            if all(where.values()):
+                break
+            call = await line.connect(alice, bob)
+            where[line.of(call)[-1].headers["gateway"]].append(call)
+        held = {call: await line.done(call, "hold") for calls in where.values() for call in calls}
+        for name, calls in where.items():
+            assert {held[call].headers["gateway"] for call in calls} == {name}
+        await off_loop(other.kill)
+        await off_loop(other.start)
+        for call in where["pbx-2"]:
+            assert (await line.seen(call, "call_terminated")).content["status"] == 503
+        for call in where["pbx-1"]:
+            await line.done(call, "retrieve")
+            await line.done(call, "disconnect")
