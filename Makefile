@@ -13,6 +13,11 @@ VERSIONS ?= bookworm forky valkey
 DOCKER_TESTS := $(addprefix tests/integration/test_, $(addsuffix .py, \
 	one_outcome restarts faults service backpressure)) \
 	tests/local/test_provide.py tests/deploy/test_containers.py
+# Asterisk as a container: how it is disturbed, what is heard through it, and a call's whole way.
+DOCKER_CALLS := tests/calls/test_asterisk.py tests/calls/test_asterisk_lost.py \
+	tests/calls/test_connected.py::test_who_is_on_hold_hears_music_and_is_not_heard \
+	$(addprefix tests/calls/test_commands.py::test_, a_call_rings_and_then_both_hear_each_other \
+	a_call_that_comes_in_is_offered_and_accepted)
 
 VERSION_TESTS ?= tests/local/test_versions.py tests/chaos \
 	tests/deploy/test_operator_policy.py tests/deploy/test_repartitioning.py \
@@ -58,10 +63,10 @@ chaos: setup ## Break everything under load for MINUTES, and fuzz (ARGS="--seed 
 	@# Both, whatever the first finds.
 	$(PY) -m tests.chaos --minutes $(MINUTES) $(ARGS); chaos=$$?; $(PY) -m tests.fuzz && exit $$chaos
 
-test-docker: setup ## Build the image, and run it, the demo, and what breaks servers, in containers (engine started if none answers)
+test-docker: setup ## Build the images, and run them, real calls, the demo, and what breaks servers, in containers (engine started if none answers)
 	@# On the event loop that `make test` does not have.
 	CALL_CONTROL_SERVICES=docker CALL_CONTROL_TEST_EVENT_LOOP=uvloop $(PY) -m deploy.local engine -- sh -euc '\
-		$(PY) -m pytest $(DOCKER_TESTS) $(ARGS); \
+		$(PY) -m pytest $(DOCKER_TESTS) $(DOCKER_CALLS) $(ARGS); \
 		$(PY) -m deploy.local run -- $(DEMO)'
 
 test-versions: setup ## Run what depends on versions on the oldest and newest RabbitMQ and Redis, and on Valkey

@@ -15,7 +15,7 @@ from deploy.demo_calls.installation import running
 from deploy.demo_calls.playing import Play
 from deploy.demo_calls.scenario import ADDRESSES
 from deploy.local import (
-    AsteriskProcess,
+    Asterisk,
     Services,
     ServicesError,
     asterisk_server,
@@ -70,7 +70,7 @@ def _settings(services: Services) -> Settings:
     )
 
 
-def _gateway(asterisk: AsteriskProcess) -> AsteriskSettings:
+def _gateway(asterisk: Asterisk) -> AsteriskSettings:
     return AsteriskSettings.model_validate(
         {
             "url": asterisk.ari_url,
@@ -83,7 +83,7 @@ def _gateway(asterisk: AsteriskProcess) -> AsteriskSettings:
 
 async def _play(
     services: Services,
-    asterisk: AsteriskProcess,
+    asterisk: Asterisk,
     box: Phones,
     phones: dict[str, Phone],
     progress: ShownProgress,

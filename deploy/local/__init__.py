@@ -29,6 +29,9 @@
 3. ``rabbitmq-server`` >= 3.10 and ``redis-server`` >= 7 on PATH;
 4. on Debian as root, both unpacked from Debian 13 into ``.cache/rootfs`` and run with chroot.
 
+``asterisk_server`` takes the same order, with an image of deploy/asterisk/Dockerfile and Debian 14;
+telephones are always processes of this machine.
+
 ``CALL_CONTROL_SERVICES`` = ``docker``, ``path`` or ``debian`` forces one of them; ``bookworm``,
 ``forky`` and ``valkey`` force trees with other versions (``rootfs.TREES``). Every use has servers
 of its own, on free ports of 127.0.0.1; several may run at once. They are stopped when the block is
@@ -39,7 +42,6 @@ Every wait is bounded, and its error carries the end of the server's log. All ca
 from asyncio use ``asyncio.to_thread``. Errors are ``ServicesError`` and its subclasses.
 """
 
-from deploy.local.asterisk import AsteriskProcess
 from deploy.local.errors import NoProviderError, ServerFailedError, ServicesError
 from deploy.local.more import (
     rabbitmq_cluster,
@@ -52,11 +54,11 @@ from deploy.local.provide import provide
 from deploy.local.rabbitmq_cluster import RabbitMQCluster
 from deploy.local.redis_cluster import RedisCluster
 from deploy.local.redis_sentinel import RedisSentinel
-from deploy.local.services import Broker, Progress, Purpose, Server, Services
+from deploy.local.services import Asterisk, Broker, Progress, Purpose, Server, Services
 from deploy.local.telephony import asterisk_server, telephones
 
 __all__ = [
-    "AsteriskProcess",
+    "Asterisk",
     "Broker",
     "NoProviderError",
     "Progress",

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypedDict, Unpack
 
 from deploy.local.probes import ari_answers, sip_answers
 from deploy.local.process import Process, free_port, run
@@ -47,17 +48,28 @@ _TIMER_T1_MS = 100
 _Values = Mapping[str, Mapping[str, Mapping[str, str | int]]]
 
 
-class AsteriskProcess:
-    """Asterisk on free ports of the loopback, with its files below ``directory``.
+class Options(TypedDict, total=False):
+    """What can be chosen; see ``Configured``."""
+
+    address: str
+    sip_port: int
+    rtp_ports: range | None
+    trunk: str
+    config: Mapping[str, str]
+    files: Mapping[str, str]
+
+
+class Configured:
+    """An Asterisk's ports and password, and the files that say so to it, in ``directory``.
 
     Args:
-        runtime: Where the program comes from.
-        directory: Where its configuration, music, database and log are; made here.
+        directory: Where its configuration (``etc``) and its music (``music``) are; made here.
         address: Where SIP and RTP are, one of 127.0.0.0/8; ARI is on 127.0.0.1.
         sip_port: Where SIP is; 0 for a free one.
         rtp_ports: Where the media of its legs are; else a thousand of its own.
         trunk: Where numbers are dialled when the endpoint says no more than ``PJSIP/…@trunk``.
         config: Lines to add to files of its configuration, by the files' names.
+        files: What is in such files in the place of what deploy/asterisk has.
 
     Attributes:
         ari_url: The address of ARI, without a path.
@@ -70,7 +82,6 @@ class AsteriskProcess:
 
     def __init__(
         self,
-        runtime: Runtime,
         directory: Path,
         *,
         address: str = "127.0.0.1",
@@ -78,11 +89,8 @@ class AsteriskProcess:
         rtp_ports: range | None = None,
         trunk: str = "127.0.0.2:5060",
         config: Mapping[str, str] = MappingProxyType({}),
+        files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        for name in ("etc", "lib", "spool", "cache", "run", "log", "music"):
-            (directory / name).mkdir(parents=True)
-        self._runtime = runtime
-        self._directory = directory
         self._ari_port = free_port()
         self.ari_url = f"http://127.0.0.1:{self._ari_port}"
         self.ari_user = USER
@@ -90,39 +98,20 @@ class AsteriskProcess:
         self.address = address
         self.sip_port = sip_port or free_port(address, socket.SOCK_DGRAM)
         self.rtp_ports = rtp_ports or _some_rtp_ports()
-        home = runtime.path(directory)
-        own = self._values(home, trunk)
+        for name in ("etc", "music"):
+            (directory / name).mkdir(parents=True)
+        own = self._values(trunk)
         for shipped in CONFIG.glob("*.conf"):
-            text = _with_values(shipped.read_text(), own.get(shipped.name, {}))
+            text = files.get(shipped.name) or shipped.read_text()
+            text = _with_values(text, own.get(shipped.name, {}))
             (directory / "etc" / shipped.name).write_text(text + config.get(shipped.name, ""))
         # A file without a header: the tone goes on where it begins anew.
         (directory / "music" / "tone.ulaw").write_bytes(tone(MUSIC) * _MUSIC_FRAMES)
-        self._options = ["-C", f"{home}/etc/asterisk.conf"]
-        command = runtime.command(["asterisk", "-f", *self._options], directory)
-        # What it prints is for no terminal.
-        self._env = runtime.environment() | {"HOME": home, "TERM": "dumb"}
-        self._process = Process("asterisk", command, self._env, directory)
 
-    def _values(self, home: str, trunk: str) -> _Values:
+    def _values(self, trunk: str) -> _Values:
         """Return what this server has of its own."""
         return {
-            "asterisk.conf": {
-                "directories": {
-                    "astetcdir": f"{home}/etc",
-                    "astvarlibdir": f"{home}/lib",
-                    "astdbdir": f"{home}/lib",
-                    "astkeydir": f"{home}/lib",
-                    "astspooldir": f"{home}/spool",
-                    "astcachedir": f"{home}/cache",
-                    "astrundir": f"{home}/run",
-                    "astlogdir": f"{home}/log",
-                }
-            },
-            "ari.conf": {USER: {"password": self.ari_password}},
             "http.conf": {"general": {"bindport": self._ari_port}},
-            # What it prints is the process' log, and goes on after a restart.
-            "logger.conf": {"logfiles": {"/dev/stdout": "notice,warning,error,verbose"}},
-            "musiconhold.conf": {"default": {"directory": f"{home}/music"}},
             "pjsip.conf": {
                 "system": {"timer_t1": _TIMER_T1_MS, "timer_b": 64 * _TIMER_T1_MS},
                 "udp": {"bind": f"{self.address}:{self.sip_port}"},
@@ -137,6 +126,58 @@ class AsteriskProcess:
     def sip(self) -> tuple[str, int]:
         """Where it speaks SIP: address and port."""
         return self.address, self.sip_port
+
+    def answers(self) -> bool:
+        """Return whether it serves ARI's user, and SIP."""
+        # Without its port for SIP it goes on, with no more than a line in its log.
+        return ari_answers(self._ari_port, self.ari_user, self.ari_password) and sip_answers(
+            self.address, self.sip_port
+        )
+
+
+class AsteriskProcess(Configured):
+    """Asterisk as a process of this machine, with its files below ``directory``.
+
+    Args:
+        runtime: Where the program comes from.
+        directory: Where its configuration, music, database and log are; made here.
+        options: See ``Configured``.
+    """
+
+    def __init__(self, runtime: Runtime, directory: Path, **options: Unpack[Options]) -> None:
+        self._runtime = runtime
+        self._directory = directory
+        self._home = home = runtime.path(directory)
+        super().__init__(directory, **options)
+        for name in ("lib", "spool", "cache", "run", "log"):
+            (directory / name).mkdir()
+        self._options = ["-C", f"{home}/etc/asterisk.conf"]
+        command = runtime.command(["asterisk", "-f", *self._options], directory)
+        # What it prints is for no terminal.
+        self._env = runtime.environment() | {"HOME": home, "TERM": "dumb"}
+        self._process = Process("asterisk", command, self._env, directory)
+
+    def _values(self, trunk: str) -> _Values:
+        home = self._home
+        return {
+            **super()._values(trunk),
+            "asterisk.conf": {
+                "directories": {
+                    "astetcdir": f"{home}/etc",
+                    "astvarlibdir": f"{home}/lib",
+                    "astdbdir": f"{home}/lib",
+                    "astkeydir": f"{home}/lib",
+                    "astspooldir": f"{home}/spool",
+                    "astcachedir": f"{home}/cache",
+                    "astrundir": f"{home}/run",
+                    "astlogdir": f"{home}/log",
+                }
+            },
+            "ari.conf": {USER: {"password": self.ari_password}},
+            # What it prints is the process' log, and goes on after a restart.
+            "logger.conf": {"logfiles": {"/dev/stdout": "notice,warning,error,verbose"}},
+            "musiconhold.conf": {"default": {"directory": f"{home}/music"}},
+        }
 
     @property
     def running(self) -> bool:
@@ -154,7 +195,7 @@ class AsteriskProcess:
         Raises:
             ServerFailedError: it did not.
         """
-        self._process.wait_ready(self._ready, _START_TIMEOUT)
+        self._process.wait_ready(self.answers, _START_TIMEOUT)
 
     def start(self) -> None:
         """Start and wait until it answers; see ``services.Server``."""
@@ -199,12 +240,6 @@ class AsteriskProcess:
         argv = ["asterisk", *self._options, "-r", "-x", command]
         entered = self._runtime.command(argv, self._directory)
         return run(entered, timeout=_CTL_TIMEOUT, env=self._env)
-
-    def _ready(self) -> bool:
-        # Without its port for SIP it goes on, with no more than a line in its log.
-        return ari_answers(self._ari_port, self.ari_user, self.ari_password) and sip_answers(
-            self.address, self.sip_port
-        )
 
 
 def _some_rtp_ports() -> range:

@@ -1,6 +1,6 @@
-"""RabbitMQ and Redis as containers: testcontainers for tests, compose for a run.
+"""RabbitMQ and Redis as containers: testcontainers for tests, compose for a run. And Asterisk.
 
-Both take the files in deploy/rabbitmq and deploy/redis that local processes read too.
+All take the files in deploy/rabbitmq, redis and asterisk that local processes read too.
 """
 
 import contextlib
@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from deploy.local.asterisk import Options
+from deploy.local.asterisk_container import AsteriskContainer
 from deploy.local.containers import BrokerContainer, Container
 from deploy.local.errors import CommandFailedError
 from deploy.local.probes import docker_answers
-from deploy.local.process import free_port, run
+from deploy.local.process import LOG_TAIL, free_port, run
+from deploy.local.running import running
 from deploy.local.services import Progress, Purpose, Services
 from deploy.local.session import LABEL, session, uninterrupted
 
@@ -31,11 +34,20 @@ PYTHON_IMAGE = "python:3.13-slim"
 #: What deploy/asterisk/Dockerfile builds on.
 DEBIAN_IMAGE = "debian:forky-slim"
 
+#: What deploy/asterisk/Dockerfile makes.
+ASTERISK_IMAGE = "call-control-asterisk"
+
 #: Seconds an engine gets to answer; one that is there takes milliseconds.
 _ENGINE_TIMEOUT = 5
 
 #: Seconds for compose to pull two images and start them.
 _PULL_TIMEOUT = 900.0
+
+#: Seconds for the engine to pull Debian's image, and to install Asterisk in it.
+_BUILD_TIMEOUT = 900
+
+#: Seconds for the engine to answer a request about a container; it may have to stop it first.
+_CONTAINER_TIMEOUT = 60
 
 #: Seconds for compose to answer a question or to remove its containers.
 _COMPOSE_TIMEOUT = 120.0
@@ -105,11 +117,53 @@ def stop_session(directory: Path) -> None:
     client.close()
 
 
-def _client() -> Any:
+@contextlib.contextmanager
+def asterisk(options: Options) -> Iterator[AsteriskContainer]:
+    """Yield an Asterisk in a container, of the image that ``make_asterisk`` has made.
+
+    Raises:
+        ServerFailedError: it did not start; carries the end of its log.
+    """
+    client = _client(_CONTAINER_TIMEOUT)
+    try:
+        with running(
+            lambda directory: AsteriskContainer(client, ASTERISK_IMAGE, directory, **options)
+        ) as started:
+            yield started
+    finally:
+        client.close()
+
+
+def make_asterisk(progress: Progress) -> None:
+    """Make the image of Asterisk, as far as it is not there yet.
+
+    Raises:
+        CommandFailedError: it cannot be made; carries the end of what was said.
+    """
+    from docker.errors import (  # type: ignore[import-untyped] # noqa: PLC0415 - a dev dependency
+        BuildError,
+        DockerException,
+    )
+
+    progress(f"making the image {ASTERISK_IMAGE} (the first time pulls what it is made of)")
+    client = _client(_BUILD_TIMEOUT)
+    try:
+        # Not by docker's own program: the newer builder is a plugin that may be missing.
+        client.images.build(path=str(DEPLOY / "asterisk"), tag=ASTERISK_IMAGE, rm=True)
+    except BuildError as error:
+        said = "".join(str(line.get("stream", "")) for line in error.build_log)
+        raise CommandFailedError(f"{ASTERISK_IMAGE}: {error}\n{said[-LOG_TAIL:]}") from error
+    except DockerException as error:
+        raise CommandFailedError(f"{ASTERISK_IMAGE}: {error}") from error
+    finally:
+        client.close()
+
+
+def _client(timeout: int = _ENGINE_TIMEOUT) -> Any:
     # Knows Docker's contexts too, unlike the SDK by itself.
     from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415 - a dev dependency
 
-    return DockerClient(timeout=_ENGINE_TIMEOUT).client
+    return DockerClient(timeout=timeout).client
 
 
 @contextlib.contextmanager

@@ -60,6 +60,37 @@ class Broker(Server, Protocol):
         """
 
 
+class Asterisk(Server, Protocol):
+    """A telephone exchange on the loopback, with ports and a password of its own.
+
+    Attributes:
+        ari_url: The address of ARI, without a path.
+        ari_user: Who may use it.
+        ari_password: By which password, another one for each.
+        address: Where SIP and RTP are.
+        sip_port: Where SIP is.
+        rtp_ports: Where the media are.
+    """
+
+    ari_url: str
+    ari_user: str
+    ari_password: str
+    address: str
+    sip_port: int
+    rtp_ports: range
+
+    @property
+    def sip(self) -> tuple[str, int]:
+        """Where it speaks SIP: address and port."""
+
+    def ctl(self, command: str) -> str:
+        """Run a command of its own command line and return what it prints.
+
+        Raises:
+            CommandFailedError: it did not answer, or took longer than 20 seconds.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """RabbitMQ and Redis, ready for use. The handles are None when URLs named the servers."""

@@ -1,14 +1,17 @@
-"""Asterisk and telephones, on the loopback, as processes of this machine."""
+"""Asterisk and telephones, on the loopback.
+
+Telephones are processes of this machine even where a Docker engine provides Asterisk.
+"""
 
 import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
+from typing import Unpack
 
-from deploy.local import rootfs
-from deploy.local.asterisk import AsteriskProcess
+from deploy.local import docker, rootfs
+from deploy.local.asterisk import AsteriskProcess, Options
 from deploy.local.cleaning import sweep
 from deploy.local.errors import CommandFailedError, NoProviderError
 from deploy.local.phones.box import Phones
@@ -16,7 +19,7 @@ from deploy.local.process import run
 from deploy.local.provide import FORCE
 from deploy.local.running import running
 from deploy.local.runtime import ChrootRuntime, HostRuntime, Runtime, program_path
-from deploy.local.services import Progress, silent
+from deploy.local.services import Asterisk, Progress, silent
 from deploy.local.session import session, termination_unwinds
 
 #: The oldest Asterisk that has what the configuration names.
@@ -28,43 +31,51 @@ _VERSION_TIMEOUT = 10.0
 
 @contextlib.contextmanager
 def asterisk_server(
-    *,
-    address: str = "127.0.0.1",
-    sip_port: int = 0,
-    rtp_ports: range | None = None,
-    trunk: str = "127.0.0.2:5060",
-    config: Mapping[str, str] = MappingProxyType({}),
-    progress: Progress = silent,
-) -> Iterator[AsteriskProcess]:
+    *, progress: Progress = silent, **options: Unpack[Options]
+) -> Iterator[Asterisk]:
     """Yield an Asterisk; it stops when the block is left.
 
+    It is a container where there is an engine that can make its image, else a process.
+
     Args:
-        address: Where SIP and RTP are, one of 127.0.0.0/8.
-        sip_port: Where SIP is; 0 for a free one.
-        rtp_ports: Where its media are; else a thousand of its own.
-        trunk: Where ``PJSIP/<number>@trunk`` is dialled.
-        config: Lines to add to files of its configuration, by the files' names.
         progress: Called with a line when something takes long.
+        options: Where it is, and what it is told besides; see ``asterisk.Configured``.
 
     Raises:
-        NoProviderError: neither PATH nor a Debian tree has it.
+        NoProviderError: neither an engine, nor PATH, nor a Debian tree has it.
         ServerFailedError: it did not start; carries the end of its log.
     """
     with termination_unwinds():
         sweep()
-        runtime = _runtime("asterisk", progress)
-        with running(
-            lambda directory: AsteriskProcess(
-                runtime,
-                directory,
-                address=address,
-                sip_port=sip_port,
-                rtp_ports=rtp_ports,
-                trunk=trunk,
-                config=config,
-            )
-        ) as asterisk:
+        with _started(progress, options) as asterisk:
             yield asterisk
+
+
+@contextlib.contextmanager
+def _started(progress: Progress, options: Options) -> Iterator[Asterisk]:
+    if _has_image(progress):
+        with docker.asterisk(options) as container:
+            yield container
+        return
+    runtime = _runtime("asterisk", progress)
+    with running(lambda directory: AsteriskProcess(runtime, directory, **options)) as process:
+        yield process
+
+
+def _has_image(progress: Progress) -> bool:
+    """Return whether an engine has the image, once it has had the time to make it."""
+    forced = os.environ.get(FORCE)
+    if forced not in (None, "", "docker"):
+        return False
+    reason = docker.missing()
+    if reason is None:
+        try:
+            docker.make_asterisk(progress)
+        except CommandFailedError as error:
+            reason = str(error)
+    if reason is not None and forced:
+        raise NoProviderError(f"no Asterisk in a container: {reason}")
+    return reason is None
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from deploy.local import AsteriskProcess
+from deploy.local import Asterisk
 from deploy.local.phones import Phone
 
 APP = "call-control"
@@ -100,7 +100,7 @@ class Conversation:
 
 
 @contextlib.asynccontextmanager
-async def connected_to(asterisk: AsteriskProcess) -> AsyncIterator[Ari]:
+async def connected_to(asterisk: Asterisk) -> AsyncIterator[Ari]:
     """Yield an application of an Asterisk; what it has on the line is hung up afterwards."""
     credentials = aiohttp.encode_basic_auth(asterisk.ari_user, asterisk.ari_password)
     headers = {"Authorization": credentials}

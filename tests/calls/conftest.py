@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from deploy.local import AsteriskProcess, NoProviderError, asterisk_server, telephones
+from deploy.local import Asterisk, NoProviderError, asterisk_server, telephones
 from deploy.local.phones import Phones
 from tests.calls.ari import Ari, connected_to
 from tests.calls.driving import Driven, driven, settings_of
@@ -13,7 +13,7 @@ from tests.tools import unavailable
 
 
 @pytest.fixture(scope="session")
-def asterisk() -> Iterator[AsteriskProcess]:
+def asterisk() -> Iterator[Asterisk]:
     """An Asterisk, whose tests leave it running and without calls."""
     with contextlib.ExitStack() as cleaning:
         try:
@@ -24,14 +24,14 @@ def asterisk() -> Iterator[AsteriskProcess]:
 
 
 @pytest.fixture
-async def ari(asterisk: AsteriskProcess) -> AsyncIterator[Ari]:
+async def ari(asterisk: Asterisk) -> AsyncIterator[Ari]:
     """An application, connected."""
     async with connected_to(asterisk) as connected:
         yield connected
 
 
 @pytest.fixture
-def box(asterisk: AsteriskProcess) -> Iterator[Phones]:
+def box(asterisk: Asterisk) -> Iterator[Phones]:
     """Telephones; where there is an Asterisk there is a sipp too."""
     del asterisk
     with telephones() as made:
@@ -39,7 +39,7 @@ def box(asterisk: AsteriskProcess) -> Iterator[Phones]:
 
 
 @pytest.fixture
-async def gateway(asterisk: AsteriskProcess) -> AsyncIterator[Driven]:
+async def gateway(asterisk: Asterisk) -> AsyncIterator[Driven]:
     """A gateway's calls, which are all over in the end."""
     async with driven(settings_of(asterisk)) as driver:
         # Of attempts that failed before, whose claims are still there.

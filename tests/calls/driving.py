@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
-from deploy.local import AsteriskProcess
+from deploy.local import Asterisk
 from deploy.local.phones import Phone
 from schemas.actions import (
     Action,
@@ -255,7 +255,7 @@ def simple(model: type[_A], request_id: str) -> _A:
     return model(request_id=request_id, action_id=some_id())
 
 
-def settings_of(asterisk: AsteriskProcess, **more: Any) -> AsteriskSettings:
+def settings_of(asterisk: Asterisk, **more: Any) -> AsteriskSettings:
     """Return the settings of a gateway to an Asterisk, on which any phone may be called."""
     return AsteriskSettings(
         name="gateway",

@@ -12,8 +12,8 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from deploy.local import Services
-from deploy.local.asterisk import AsteriskProcess
 from deploy.local.phones import Phone, Phones
+from deploy.local.services import Asterisk
 from deploy.local.telephony import asterisk_server, telephones
 from schemas.contract import CommandName, EventName
 from tests.harness import PATIENCE_SECONDS, Installation, Worker, eventually, installation
@@ -57,7 +57,7 @@ class Exchange:
     """
 
     calls: Installation
-    asterisk: AsteriskProcess
+    asterisk: Asterisk
     phones: Phones
     reception: Phone
     gateways: list[Worker] = field(default_factory=list)
@@ -237,7 +237,7 @@ def caller_of(phone: Phone) -> str:
 
 
 @contextmanager
-def switch() -> Iterator[tuple[AsteriskProcess, Phones]]:
+def switch() -> Iterator[tuple[Asterisk, Phones]]:
     """Yield an Asterisk and telephones."""
     with asterisk_server() as asterisk, telephones() as phones:
         yield asterisk, phones
@@ -246,7 +246,7 @@ def switch() -> Iterator[tuple[AsteriskProcess, Phones]]:
 @asynccontextmanager
 async def exchange(
     services: Services,
-    asterisk: AsteriskProcess,
+    asterisk: Asterisk,
     phones: Phones,
     *,
     subscribing: bool = True,

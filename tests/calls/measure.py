@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local import Services, provide
-from deploy.local.asterisk import AsteriskProcess
 from deploy.local.phones import Answers, Phone, Phones
+from deploy.local.services import Asterisk
 from schemas.contract import OK
 from tests.bench.processes import cpu_seconds, listener
 from tests.calls.exchange import address_of, exchange, off_loop, switch
@@ -182,7 +182,7 @@ class Bare:
 
 
 @asynccontextmanager
-async def bare(asterisk: AsteriskProcess, *phones: Phone) -> AsyncIterator[Bare]:
+async def bare(asterisk: Asterisk, *phones: Phone) -> AsyncIterator[Bare]:
     """Connect to ARI as an application of its own."""
     credentials = aiohttp.encode_basic_auth(asterisk.ari_user, asterisk.ari_password)
     async with aiohttp.ClientSession(headers={"Authorization": credentials}) as http:
@@ -197,9 +197,7 @@ async def bare(asterisk: AsteriskProcess, *phones: Phone) -> AsyncIterator[Bare]
                 await asyncio.wait([reading])
 
 
-async def measure(
-    services: Services, asterisk: AsteriskProcess, phones: Phones, count: int
-) -> Table:
+async def measure(services: Services, asterisk: Asterisk, phones: Phones, count: int) -> Table:
     """Measure at each rate; return the table."""
     table = Table(
         "calls/s", "through", "set up/s", "p50 ms", "p95 ms", "slowest ms", "CPU ms a call"

@@ -11,11 +11,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from deploy.local import AsteriskProcess, NoProviderError, asterisk_server
+from deploy.local import Asterisk, NoProviderError, asterisk_server
 from deploy.local.cleaning import sweep
 from deploy.local.phones import Phones
 from deploy.local.probes import ari_answers, sip_answers, udp_bound
 from deploy.local.process import descendants, wait_until
+from deploy.local.provide import FORCE
 from deploy.local.session import owner, sessions
 from tests.calls.ari import Ari, connected_to
 
@@ -32,19 +33,19 @@ with asterisk_server() as asterisk, telephones() as box:
 
 
 @pytest.fixture
-def own(asterisk: AsteriskProcess) -> Iterator[AsteriskProcess]:
+def own(asterisk: Asterisk) -> Iterator[Asterisk]:
     """An Asterisk to be disturbed."""
     del asterisk
     with asterisk_server() as started:
         yield started
 
 
-def port_of(asterisk: AsteriskProcess) -> int:
+def port_of(asterisk: Asterisk) -> int:
     """Return where its ARI is."""
     return int(asterisk.ari_url.rpartition(":")[2])
 
 
-def answers(asterisk: AsteriskProcess) -> bool:
+def answers(asterisk: Asterisk) -> bool:
     """Return whether its ARI answers."""
     return ari_answers(port_of(asterisk), asterisk.ari_user, asterisk.ari_password)
 
@@ -55,7 +56,7 @@ async def startup(ari: Ari) -> str:
 
 
 async def test_two_run_at_once_and_carry_calls_each(
-    asterisk: AsteriskProcess, own: AsteriskProcess, box: Phones
+    asterisk: Asterisk, own: Asterisk, box: Phones
 ) -> None:
     """Between the same telephones, which hear the other call besides."""
     one, other = box.answering(tone=400), box.answering(tone=500)
@@ -70,7 +71,7 @@ async def test_two_run_at_once_and_carry_calls_each(
 
 
 async def test_nobody_gets_in_with_the_password_of_another(
-    asterisk: AsteriskProcess, own: AsteriskProcess
+    asterisk: Asterisk, own: Asterisk
 ) -> None:
     """Each has its own, and asks for it."""
     assert asterisk.ari_password != own.ari_password
@@ -83,9 +84,7 @@ async def test_nobody_gets_in_with_the_password_of_another(
         assert answer.status == 401
 
 
-async def test_a_crash_takes_the_calls_and_keeps_the_ports(
-    own: AsteriskProcess, box: Phones
-) -> None:
+async def test_a_crash_takes_the_calls_and_keeps_the_ports(own: Asterisk, box: Phones) -> None:
     """Telephones hear nothing of it, and can be called again once it is back."""
     one, other = box.answering(tone=400), box.answering(tone=500)
     before = own.ari_url, own.sip
@@ -107,7 +106,7 @@ async def test_a_crash_takes_the_calls_and_keeps_the_ports(
         await wait(other.wait_tones, 400, call_id=other.calls[1])
 
 
-async def test_a_clean_end_hangs_up(own: AsteriskProcess, box: Phones) -> None:
+async def test_a_clean_end_hangs_up(own: Asterisk, box: Phones) -> None:
     """Nobody is left talking to nobody."""
     phone = box.answering()
     async with connected_to(own) as ari:
@@ -119,9 +118,7 @@ async def test_a_clean_end_hangs_up(own: AsteriskProcess, box: Phones) -> None:
     assert answers(own)
 
 
-async def test_paused_it_answers_nobody_and_resumed_it_goes_on(
-    own: AsteriskProcess, box: Phones
-) -> None:
+async def test_paused_it_answers_nobody_and_resumed_it_goes_on(own: Asterisk, box: Phones) -> None:
     """The call is still there: nothing of it was lost."""
     one, other = box.answering(tone=400), box.answering(tone=500)
     async with connected_to(own) as ari:
@@ -136,7 +133,7 @@ async def test_paused_it_answers_nobody_and_resumed_it_goes_on(
         assert len(await ari("GET", "/channels")) == 2
 
 
-def test_address_ports_and_trunk_can_be_chosen(asterisk: AsteriskProcess) -> None:
+def test_address_ports_and_trunk_can_be_chosen(asterisk: Asterisk) -> None:
     """So that one can be where something else is told it is."""
     del asterisk
     chosen = range(19000, 19100)
@@ -152,7 +149,7 @@ def test_address_ports_and_trunk_can_be_chosen(asterisk: AsteriskProcess) -> Non
         assert "sip:127.0.0.6:5071" in own.ctl("pjsip show contacts")
 
 
-def test_digits_and_passwords_are_in_no_log(own: AsteriskProcess) -> None:
+def test_digits_and_passwords_are_in_no_log(own: Asterisk) -> None:
     """Neither is said at the levels that are kept."""
     assert "Asterisk Ready" in own.log()
     assert own.ari_password not in own.log()
@@ -162,7 +159,9 @@ def test_digits_and_passwords_are_in_no_log(own: AsteriskProcess) -> None:
 def test_without_any_provider_the_message_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Neither on PATH nor from Debian."""
+    """Neither an engine, nor on PATH, nor from Debian."""
+    monkeypatch.delenv(FORCE, raising=False)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     # An empty PATH has neither Asterisk nor apt-get.
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("deploy.local.runtime._SBIN", str(tmp_path))
@@ -170,7 +169,7 @@ def test_without_any_provider_the_message_says_what_is_missing(
         asterisk_server().__enter__()
 
 
-def test_nothing_is_left_of_a_process_that_was_killed(asterisk: AsteriskProcess) -> None:
+def test_nothing_is_left_of_a_process_that_was_killed(asterisk: Asterisk) -> None:
     """Asterisk and telephone go on until the next use, which ends them by their pids."""
     del asterisk
     with subprocess.Popen(  # noqa: S603 - what these tests run

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.local import AsteriskProcess, asterisk_server
+from deploy.local import Asterisk, asterisk_server
 from deploy.local.phones import Phones
 from schemas.actions import HangUp, Hold
 from schemas.reports import Ended, Failed
@@ -16,14 +16,14 @@ wait = asyncio.to_thread
 
 
 @pytest.fixture
-def own(asterisk: AsteriskProcess) -> Iterator[AsteriskProcess]:
+def own(asterisk: Asterisk) -> Iterator[Asterisk]:
     """An Asterisk to be disturbed."""
     del asterisk
     with asterisk_server() as started:
         yield started
 
 
-async def test_every_call_ends_with_its_asterisk(own: AsteriskProcess, box: Phones) -> None:
+async def test_every_call_ends_with_its_asterisk(own: Asterisk, box: Phones) -> None:
     """And what was under way fails; all of them say why."""
     alice, bob, nobody = box.answering(), box.answering(), box.ringing()
     async with driven(settings_of(own), listens=False) as gateway:
@@ -57,7 +57,7 @@ async def test_every_call_ends_with_its_asterisk(own: AsteriskProcess, box: Phon
             await gateway.hang_up(await gateway.connected(box.answering(), box.answering()))
 
 
-async def test_what_is_asked_of_a_silent_asterisk_fails(own: AsteriskProcess, box: Phones) -> None:
+async def test_what_is_asked_of_a_silent_asterisk_fails(own: Asterisk, box: Phones) -> None:
     """Whoever waits is told in time, and that nobody knows of the digits."""
     alice, bob = box.answering(tone=400), box.answering(tone=500)
     async with driven(settings_of(own, request_seconds=1)) as gateway:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from deploy.local import Services
-from deploy.local.asterisk import MUSIC, AsteriskProcess
+from deploy.local.asterisk import MUSIC
 from deploy.local.phones import Phone, Phones
 from deploy.local.process import free_port
+from deploy.local.services import Asterisk
 from tests.calls.exchange import (
     Exchange,
     address_of,
@@ -25,16 +26,14 @@ RECEPTION = 900
 
 
 @pytest.fixture(scope="module")
-def switched() -> Iterator[tuple[AsteriskProcess, Phones]]:
+def switched() -> Iterator[tuple[Asterisk, Phones]]:
     """An Asterisk, and where telephones come from."""
     with switch() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-async def line(
-    services: Services, switched: tuple[AsteriskProcess, Phones]
-) -> AsyncIterator[Exchange]:
+async def line(services: Services, switched: tuple[Asterisk, Phones]) -> AsyncIterator[Exchange]:
     """A whole exchange, whose events keep to the invariants."""
     async with exchange(services, *switched, ring_seconds=4) as made:
         await made.start_ready_gateway()

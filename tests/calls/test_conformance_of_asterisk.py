@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from deploy.local import Services
-from deploy.local.asterisk import AsteriskProcess
 from deploy.local.phones import Phones
+from deploy.local.services import Asterisk
 from schemas.contract import CommandName
 from tests.calls.exchange import Exchange, address_of, calling, exchange, off_loop, switch
 from tests.conformance.suite import cells, check
@@ -35,7 +35,7 @@ class Telephony:
 
 
 @pytest.fixture(scope="module")
-def switched() -> Iterator[tuple[AsteriskProcess, Phones]]:
+def switched() -> Iterator[tuple[Asterisk, Phones]]:
     """An Asterisk, and where telephones come from."""
     with switch() as made:
         yield made
@@ -43,7 +43,7 @@ def switched() -> Iterator[tuple[AsteriskProcess, Phones]]:
 
 @pytest.fixture(scope="module")
 async def telephony(
-    services: Services, switched: tuple[AsteriskProcess, Phones]
+    services: Services, switched: tuple[Asterisk, Phones]
 ) -> AsyncIterator[Telephony]:
     """Telephones that answer, and one that does not."""
     async with exchange(services, *switched) as line:

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from deploy.local import Services
-from deploy.local.asterisk import MUSIC, AsteriskProcess
+from deploy.local.asterisk import MUSIC
 from deploy.local.phones import Phone, Phones
+from deploy.local.services import Asterisk
 from deploy.local.telephony import asterisk_server
 from tests.calls.exchange import (
     Exchange,
@@ -30,16 +31,14 @@ ALICE, BOB = 400, 500
 
 
 @pytest.fixture(scope="module")
-def switched() -> Iterator[tuple[AsteriskProcess, Phones]]:
+def switched() -> Iterator[tuple[Asterisk, Phones]]:
     """An Asterisk, and where telephones come from."""
     with switch() as made:
         yield made
 
 
 @pytest.fixture
-async def line(
-    services: Services, switched: tuple[AsteriskProcess, Phones]
-) -> AsyncIterator[Exchange]:
+async def line(services: Services, switched: tuple[Asterisk, Phones]) -> AsyncIterator[Exchange]:
     """A whole exchange without a gateway yet, whose events keep to the invariants."""
     async with exchange(services, *switched, partitions=2) as made:
         yield made

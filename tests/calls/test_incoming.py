@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from deploy.local import AsteriskProcess
+from deploy.local import Asterisk
 from deploy.local.phones import Phone, Phones
 from schemas.actions import Hold, Retrieve
 from schemas.reports import Answered, Done, Offered
@@ -25,7 +25,7 @@ wait = asyncio.to_thread
 NUMBER, CALLER = "+15550002", "+15559999"
 
 
-def caller(box: Phones, asterisk: AsteriskProcess, give_up_ms: int | None = None) -> Phone:
+def caller(box: Phones, asterisk: Asterisk, give_up_ms: int | None = None) -> Phone:
     """Return a phone that calls."""
     through = (asterisk.address, asterisk.sip_port)
     if give_up_ms is None:
@@ -34,7 +34,7 @@ def caller(box: Phones, asterisk: AsteriskProcess, give_up_ms: int | None = None
 
 
 async def test_a_call_is_offered_with_both_addresses_and_rings(
-    gateway: Driven, box: Phones, asterisk: AsteriskProcess
+    gateway: Driven, box: Phones, asterisk: Asterisk
 ) -> None:
     """And it is not answered before somebody is there."""
     carol = caller(box, asterisk)
@@ -48,7 +48,7 @@ async def test_a_call_is_offered_with_both_addresses_and_rings(
 
 
 async def test_an_accepted_call_is_answered_when_its_destination_has(
-    gateway: Driven, box: Phones, asterisk: AsteriskProcess
+    gateway: Driven, box: Phones, asterisk: Asterisk
 ) -> None:
     """The caller pays from then on. All that can be done to a call can be done to this one."""
     bob, dave = box.answering(ring_ms=700, tone=500), box.answering(tone=800)
@@ -72,7 +72,7 @@ async def test_an_accepted_call_is_answered_when_its_destination_has(
 
 
 async def test_a_destination_that_refuses_leaves_the_call_offered(
-    gateway: Driven, box: Phones, asterisk: AsteriskProcess
+    gateway: Driven, box: Phones, asterisk: Asterisk
 ) -> None:
     """So it can be redirected to somebody else."""
     busy, bob = box.refusing(486), box.answering(tone=500)
@@ -87,7 +87,7 @@ async def test_a_destination_that_refuses_leaves_the_call_offered(
 
 @pytest.mark.parametrize("status", REJECTIONS)
 async def test_a_rejected_caller_is_told_the_status_that_is_set(
-    asterisk: AsteriskProcess, box: Phones, status: int
+    asterisk: Asterisk, box: Phones, status: int
 ) -> None:
     """Networks treat busy and declined calls differently."""
     async with driven(settings_of(asterisk, reject_status=status)) as gateway:
@@ -100,7 +100,7 @@ async def test_a_rejected_caller_is_told_the_status_that_is_set(
 
 
 async def test_a_caller_who_gives_up_ends_the_call(
-    gateway: Driven, box: Phones, asterisk: AsteriskProcess
+    gateway: Driven, box: Phones, asterisk: Asterisk
 ) -> None:
     """Whether somebody's phone rings for it already or not."""
     caller(box, asterisk, give_up_ms=500)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from deploy.local import AsteriskProcess, ServerFailedError, asterisk_server
+from deploy.local import Asterisk, ServerFailedError, asterisk_server
 from deploy.local.phones import Phones
 from deploy.local.probes import sip_answers
 from deploy.local.process import free_port
@@ -91,7 +91,7 @@ async def test_hanging_up_reaches_the_telephone(ari: Ari, box: Phones) -> None:
 
 
 async def test_a_caller_is_offered_and_answered_and_hangs_up(
-    ari: Ari, box: Phones, asterisk: AsteriskProcess
+    ari: Ari, box: Phones, asterisk: Asterisk
 ) -> None:
     """With the number that it dialled, its own, and a 180 before the 200."""
     caller = box.calling("+15550002", asterisk.sip, caller="+15553333", hang_up_ms=300)
@@ -109,7 +109,7 @@ async def test_a_caller_is_offered_and_answered_and_hangs_up(
 
 
 async def test_a_caller_notices_that_the_other_side_hangs_up(
-    ari: Ari, box: Phones, asterisk: AsteriskProcess
+    ari: Ari, box: Phones, asterisk: Asterisk
 ) -> None:
     """It hears music until then, and its call is over."""
     caller = box.calling("7", asterisk.sip)
@@ -127,7 +127,7 @@ async def test_a_caller_notices_that_the_other_side_hangs_up(
     ("reason", "code"), [("busy", 486), ("rejected", 403), ("normal", 603), ("congestion", 503)]
 )
 async def test_a_caller_sees_why_it_was_refused(
-    ari: Ari, box: Phones, asterisk: AsteriskProcess, reason: str, code: int
+    ari: Ari, box: Phones, asterisk: Asterisk, reason: str, code: int
 ) -> None:
     """And acknowledges it, as it would not be asked again otherwise."""
     caller = box.calling("+15550002", asterisk.sip)
@@ -139,7 +139,7 @@ async def test_a_caller_sees_why_it_was_refused(
 
 
 async def test_a_caller_who_gives_up_is_gone_before_anybody_answers(
-    ari: Ari, box: Phones, asterisk: AsteriskProcess
+    ari: Ari, box: Phones, asterisk: Asterisk
 ) -> None:
     """The application learns that it was cancelled."""
     caller = box.calling("+15550002", asterisk.sip, give_up_ms=400)
@@ -153,7 +153,7 @@ async def test_a_caller_who_gives_up_is_gone_before_anybody_answers(
 
 
 async def test_without_an_application_a_caller_is_told_to_try_elsewhere(
-    box: Phones, asterisk: AsteriskProcess
+    box: Phones, asterisk: Asterisk
 ) -> None:
     """503, at once, rather than ringing for nobody."""
     caller = box.calling("+15550002", asterisk.sip)

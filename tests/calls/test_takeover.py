@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from deploy.local import AsteriskProcess
+from deploy.local import Asterisk
 from deploy.local.asterisk import MUSIC
 from deploy.local.phones import Phones
 from schemas.actions import Hold, Mute, Retrieve
@@ -33,7 +33,7 @@ def of(gateway: Driven, request_id: str) -> list[type[Report]]:
     return [type(each) for each in gateway.reports if each.request_id == request_id]
 
 
-async def test_a_call_goes_on_without_its_gateway(asterisk: AsteriskProcess, box: Phones) -> None:
+async def test_a_call_goes_on_without_its_gateway(asterisk: Asterisk, box: Phones) -> None:
     """And the next one can do with it whatever the first one could."""
     alice, bob = box.answering(tone=400), box.answering(tone=500)
     async with driven(settings_of(asterisk)) as first:
@@ -54,9 +54,7 @@ async def test_a_call_goes_on_without_its_gateway(asterisk: AsteriskProcess, box
     assert (alice.count("INVITE"), bob.count("INVITE")) == (1, 1)
 
 
-async def test_an_origin_that_rang_meanwhile_is_connected(
-    asterisk: AsteriskProcess, box: Phones
-) -> None:
+async def test_an_origin_that_rang_meanwhile_is_connected(asterisk: Asterisk, box: Phones) -> None:
     """Nobody knows better than Asterisk whether the destination has been called yet."""
     alice, bob = box.answering(ring_ms=1000, tone=400), box.answering(tone=500)
     action = originate(alice, bob)
@@ -76,7 +74,7 @@ async def test_an_origin_that_rang_meanwhile_is_connected(
 
 @pytest.mark.parametrize("back_after_ms", [0, 1500])
 async def test_a_destination_that_rang_meanwhile_is_connected(
-    asterisk: AsteriskProcess, box: Phones, back_after_ms: int
+    asterisk: Asterisk, box: Phones, back_after_ms: int
 ) -> None:
     """Whether it still rings when the next gateway comes, or has answered already."""
     alice, bob = box.answering(tone=400), box.answering(ring_ms=1000, tone=500)
@@ -97,7 +95,7 @@ async def test_a_destination_that_rang_meanwhile_is_connected(
 
 
 async def test_a_destination_that_refused_meanwhile_is_not_called_again(
-    asterisk: AsteriskProcess, box: Phones
+    asterisk: Asterisk, box: Phones
 ) -> None:
     """What it said is lost, so the outcome is said to be unknown; and the origin is let go."""
     alice, busy = box.answering(), box.refusing(486, ring_ms=700)
@@ -118,7 +116,7 @@ async def test_a_destination_that_refused_meanwhile_is_not_called_again(
 
 
 async def test_a_claim_of_which_nothing_is_left_is_not_placed_again(
-    asterisk: AsteriskProcess, box: Phones
+    asterisk: Asterisk, box: Phones
 ) -> None:
     """Whoever made it may have called somebody, who has hung up; nobody is called twice."""
     busy, bob = box.refusing(486), box.answering()
@@ -136,9 +134,7 @@ async def test_a_claim_of_which_nothing_is_left_is_not_placed_again(
     assert busy.count("INVITE") == 1
 
 
-async def test_a_transfer_is_completed_by_the_next_one(
-    asterisk: AsteriskProcess, box: Phones
-) -> None:
+async def test_a_transfer_is_completed_by_the_next_one(asterisk: Asterisk, box: Phones) -> None:
     """Until then the call goes on as it was."""
     alice, bob = box.answering(tone=400), box.answering(tone=500)
     carol = box.answering(ring_ms=700, tone=600)
@@ -159,7 +155,7 @@ async def test_a_transfer_is_completed_by_the_next_one(
 
 
 async def test_an_offered_call_is_offered_again_and_can_be_accepted(
-    asterisk: AsteriskProcess, box: Phones
+    asterisk: Asterisk, box: Phones
 ) -> None:
     """The caller goes on ringing meanwhile, and is told of the end by the one who is there."""
     bob = box.answering(ring_ms=700, tone=500)
@@ -181,7 +177,7 @@ async def test_an_offered_call_is_offered_again_and_can_be_accepted(
 
 
 async def test_two_that_both_believe_to_be_the_one_place_one_call(
-    asterisk: AsteriskProcess, box: Phones
+    asterisk: Asterisk, box: Phones
 ) -> None:
     """For a moment that can be: one was paused, and finds out later that another took over."""
     alice, bob = box.answering(ring_ms=700, tone=400), box.answering(ring_ms=300, tone=500)
@@ -201,9 +197,7 @@ async def test_two_that_both_believe_to_be_the_one_place_one_call(
     assert (alice.count("INVITE"), bob.count("INVITE")) == (1, 1)
 
 
-async def test_events_that_are_missed_are_made_up_for(
-    asterisk: AsteriskProcess, box: Phones
-) -> None:
+async def test_events_that_are_missed_are_made_up_for(asterisk: Asterisk, box: Phones) -> None:
     """The connection to Asterisk was cut for a while, and the gateway lived on."""
     alice, bob = box.answering(ring_ms=300, tone=400), box.answering(ring_ms=700, tone=500)
     carol, dave = box.answering(), box.answering(hang_up_ms=800)
@@ -227,7 +221,7 @@ async def test_events_that_are_missed_are_made_up_for(
     assert bob.count("INVITE") == 1
 
 
-async def test_a_leg_that_nobody_knows_is_hung_up(asterisk: AsteriskProcess, box: Phones) -> None:
+async def test_a_leg_that_nobody_knows_is_hung_up(asterisk: Asterisk, box: Phones) -> None:
     """Left by somebody who died between making it and anything else; others' are left alone."""
     alice, bob = box.answering(), box.answering()
     settings = settings_of(asterisk)
@@ -254,7 +248,7 @@ async def channels(gateway: Driven) -> list[str]:
 
 
 async def test_reports_wait_for_rabbitmq_and_the_call_goes_on(
-    asterisk: AsteriskProcess, box: Phones
+    asterisk: Asterisk, box: Phones
 ) -> None:
     """What has happened meanwhile is said in its order afterwards."""
     alice, bob = box.answering(ring_ms=200, tone=400), box.answering(ring_ms=200, tone=500)
