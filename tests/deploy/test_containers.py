@@ -1,19 +1,21 @@
-"""The image is built, and what compose.yaml brings up serves calls, whatever is killed in it."""
+"""The images are built, and what compose brings up serves calls, whatever is killed in it."""
 
 import asyncio
 import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from redis.asyncio import Redis
 
-from deploy.local import Services, docker
+from deploy.local import Services, docker, telephones
+from deploy.local.asterisk import Configured
 from deploy.local.errors import CommandFailedError
 from deploy.local.process import free_port, run
 from deploy.local.provide import FORCE
@@ -224,3 +226,106 @@ async def test_the_image_runs_as_the_manifests_have_it_run(
     finally:
         with contextlib.suppress(CommandFailedError):
             run(["docker", "rm", "-f", name], timeout=30)
+
+
+@pytest.fixture(scope="module")
+def calling(compose: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The same with compose.calls.yaml: workers ask a gateway, which is before an Asterisk."""
+    directory = tmp_path_factory.mktemp("calls")
+    asterisk = Configured(directory / "asterisk")
+    password = directory / "password"
+    password.write_text(f"{asterisk.ari_password}\n")
+    environment = compose.environment | {
+        "ASTERISK_CONF": str(directory / "asterisk" / "etc"),
+        "ASTERISK_PASSWORD_FILE": str(password),
+        "ARI_PORT": asterisk.ari_url.rpartition(":")[2],
+        "GATEWAY_PORT": str(free_port()),
+        # Any telephone may be called; there is no trunk.
+        "SIP_ENDPOINT": "PJSIP/trunk/{uri}",
+    }
+    command = (*compose.command, "-f", str(docker.DEPLOY / "compose.calls.yaml"))
+    stack = replace(compose, command=command, environment=environment)
+    try:
+        stack("up", "-d", "--build")
+        yield stack
+    finally:
+        stack("rm", "-s", "-f", "gateway", "asterisk")
+
+
+async def gateway_ready(stack: Stack) -> None:
+    """Wait until the gateway takes actions."""
+    url = f"http://127.0.0.1:{stack.environment['GATEWAY_PORT']}/ready"
+    async with aiohttp.ClientSession() as session:
+        for _ in range(int(PATIENCE_SECONDS * 10)):
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(url) as answer:
+                    if answer.ok:
+                        return
+            await asyncio.sleep(0.1)
+    pytest.fail(f"the gateway is ready: {stack('logs', 'gateway', 'asterisk')[-3000:]}")
+
+
+async def send(stack: Stack, *arguments: str) -> str:
+    """Send a command from a worker's container; return its event's name."""
+    command = ("callctl", "send", *arguments, "--wait")
+    said = await asyncio.to_thread(inside, stack.workers()[0], *command)
+    event: str = json.loads(said)["event"]
+    return event
+
+
+async def test_a_call_through_containers_connects_two_telephones(calling: Stack) -> None:
+    """Worker, gateway and Asterisk are in containers, the telephones outside."""
+    await gateway_ready(calling)
+    wait = asyncio.to_thread
+    with telephones() as box:
+        alice, bob = box.answering(tone=400), box.answering(tone=500)
+        ends = ("--origin", alice.uri, "--destination", bob.uri)
+        assert await send(calling, "call", "by-phone", *ends) == "call-connected"
+        await wait(alice.wait_tones, 500)
+        await wait(bob.wait_tones, 400)
+        # Without any music there is silence.
+        assert await send(calling, "hold", "by-phone") == "call_held"
+        await wait(bob.wait_tones)
+        assert await send(calling, "disconnect", "by-phone") == "call_terminated"
+        for phone in (alice, bob):
+            await wait(phone.wait_for, "BYE")
+
+
+async def test_calls_of_an_asterisk_in_a_container_end_with_it(calling: Stack) -> None:
+    """And the next one is an ordinary one: nobody has to do anything."""
+    await gateway_ready(calling)
+    with telephones() as box:
+        alice, bob = box.answering(), box.answering()
+        ends = ("--origin", alice.uri, "--destination", bob.uri)
+        assert await send(calling, "call", "to-be-lost", *ends) == "call-connected"
+        # A crash: the container is there still, and is started again.
+        await asyncio.to_thread(calling, "kill", "asterisk")
+        await asyncio.to_thread(calling, "up", "-d", "--no-build", "asterisk")
+        watch = ("callctl", "watch", "--call", "to-be-lost", "--since", "10m", "--limit", "2")
+        seen = await asyncio.to_thread(inside, calling.workers()[0], *watch)
+        last = seen.splitlines()[-1].split()
+        assert last[3:6] == ["call_terminated", "ended", "503"], last
+        await gateway_ready(calling)
+        assert await send(calling, "call", "afterwards", *ends) == "call-connected"
+        assert await send(calling, "disconnect", "afterwards") == "call_terminated"
+
+
+async def test_gateway_and_asterisk_are_confined_and_keep_the_password_to_themselves(
+    calling: Stack,
+) -> None:
+    """Not root, nothing to write to, healthy; the password is in no log and no environment."""
+    file = Path(calling.environment["ASTERISK_PASSWORD_FILE"])
+    password = (await asyncio.to_thread(file.read_text)).strip()
+    for service, uid in (("gateway", UID), ("asterisk", "10002")):
+        (container,) = calling("ps", "-q", service).split()
+        assert inside(container, "id", "-u").strip() == uid
+        with pytest.raises(CommandFailedError, match="Read-only file system"):
+            inside(container, "sh", "-c", "touch /etc/new")
+        await eventually(
+            lambda found=container: state(found)["Health"]["Status"] == "healthy",  # type: ignore[misc]  # bound at once
+            "the container is healthy",
+        )
+        assert password not in run(["docker", "inspect", container], timeout=30)
+        assert password not in calling("logs", service)
+    assert inside(container, "asterisk", "-rx", "core waitfullybooted").strip()
+    assert password in inside(container, "cat", "/run/asterisk/etc/ari.conf")
