@@ -145,6 +145,7 @@ class Exchange:
     async def reconnect(self) -> None:
         """Connect producer and subscriber anew; see all events once more, from the journal."""
         calls = self.calls
+        await broker.close(calls.connection)
         calls.connection = await _reconnected(calls.services.amqp_url, calls.names.journal)
         calls.producer = await calls.connection.channel(
             publisher_confirms=True, on_return_raises=True
