@@ -9,6 +9,7 @@ from schemas.fields import (
     ActionId,
     Address,
     AddressOrNone,
+    Again,
     Digits,
     GatewayName,
     RequestId,
@@ -23,6 +24,7 @@ class _Action(BaseModel):
         action_id: What the report that answers it names.
         gateway: The gateway that has the call, as its reports named it; None of a call that no
             gateway has spoken of yet.
+        again: Whether it may have been asked, and done, before: its command has come back.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -30,6 +32,7 @@ class _Action(BaseModel):
     request_id: RequestId
     action_id: ActionId
     gateway: GatewayName = None
+    again: Again = False
 
 
 class Originate(_Action):

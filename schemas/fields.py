@@ -105,6 +105,10 @@ GatewayName = Annotated[
     Field(description="the gateway that has the call: 1 to 64 of A-Z a-z 0-9 _ -"),
 ]
 
+Again = Annotated[
+    bool, Field(description="whether it may have been asked, and done, before; absent if not")
+]
+
 RingSeconds = Annotated[
     float,
     Field(gt=0, description="how long it may ring, in seconds"),

@@ -258,7 +258,11 @@ CALLS: Final = {
 OVER: Final = ("absent", "ended")
 
 
-@pytest.mark.parametrize("state", CALLS)
+#: A dialing call that waits for nothing has lost its command: whatever is said of it ends it.
+AWAITED: Final = [state for state in CALLS if state != "dialing"]
+
+
+@pytest.mark.parametrize("state", AWAITED)
 @pytest.mark.parametrize("name", ["answered", "done", "failed"])
 @pytest.mark.parametrize("action_id", [None, "m0", "r1"])
 def test_an_answer_to_nothing_changes_nothing(state: str, name: str, action_id: str | None) -> None:
@@ -269,79 +273,14 @@ def test_an_answer_to_nothing_changes_nothing(state: str, name: str, action_id: 
     assert not decision.actions or (name == "answered" and state in OVER)
 
 
-@pytest.mark.parametrize("state", OVER)
-@pytest.mark.parametrize("name", ["ringing", "answered"])
-def test_a_call_that_goes_on_in_the_network_after_its_end_is_hung_up(state: str, name: str) -> None:
-    """Its command was answered before the network was heard of: it must not ring or talk on."""
-    late = report(name, "m0", gateway="pbx-2")
-    decision = decide(CALLS[state], late)
-    assert (decision.call, decision.events) == (CALLS[state], ())
-    assert decision.actions == (Action(ActionName.HANG_UP, "r1", CALL_ID, gateway="pbx-2"),)
-    assert decide(CALLS[state], report("done", "r1")).actions == ()
-
-
-def test_the_ringing_of_another_attempt_is_not_this_ones() -> None:
-    """The call before this one, of the same name, was given up and rings on."""
-    decision = decide(DIALING, report("ringing", "m0"))
-    assert (decision.call, decision.events, decision.actions) == (DIALING, (), ())
-    assert told(decide(DIALING, report("ringing", "m1"))) == [("call_ringing", 180)]
-
-
-def test_what_is_asked_of_a_call_is_asked_of_the_gateway_that_has_it() -> None:
-    """The one that was heard of it; and of none in particular before that."""
-    (first,) = decide(ABSENT, command("call", "m1")).actions
-    ringing = asked(command("call", "m1"), report("ringing", "m1", gateway="pbx-2"))
-    (hang_up,) = decide(ringing, command("disconnect", "m2")).actions
-    offered = after(report("offered", gateway="pbx-3"))
-    (answer,) = decide(offered, command("accept", "m3")).actions
-    connected = asked(command("call", "m1"), report("answered", "m1", gateway="pbx-4"))
-    (hold,) = decide(connected, command("hold", "m4")).actions
-    of = [action.gateway for action in (first, hang_up, answer, hold)]
-    assert of == [None, "pbx-2", "pbx-3", "pbx-4"]
-    assert asked(command("call", "m1"), report("failed", "m1", status=486)).gateway is None
-
-
-def test_a_report_without_a_name_leaves_the_call_where_it_is() -> None:
-    """A gateway that is the only one need not have one."""
-    connected = asked(command("call", "m1"), report("ringing", "m1", gateway="pbx-2"))
-    assert after(report("offered")).gateway is None
-    assert decide(connected, report("answered", "m1")).call.gateway == "pbx-2"
-
-
 def test_a_command_that_comes_back_asks_again_while_it_waits(taken: Taken) -> None:
     """The same again, digits included; whoever took it first may have died before it asked."""
     call, message, _, _, _ = taken
     decision = decide(call, message)
-    assert asked_again(decision.call, message) == decision.actions
+    (action,) = decision.actions
+    assert asked_again(decision.call, message) == (action._replace(again=True),)
     done = decide(decision.call, report("done", "m9"))
     assert asked_again(done.call, message) == ()
-
-
-def test_nothing_but_the_command_that_waits_asks_again() -> None:
-    """Not one that was refused meanwhile, nor one that was overtaken, nor a report."""
-    refused = decide(DIALING, command("hold", "m2")).call
-    assert asked_again(refused, command("hold", "m2")) == ()
-    overtaken = decide(DIALING, command("disconnect", "m2")).call
-    assert asked_again(overtaken, command("call", "m1")) == ()
-    assert asked_again(DIALING, report("ringing", message_id="m1")) == ()
-
-
-def test_a_call_never_goes_back_in_its_progress() -> None:
-    """By it the later of two states is known, also where nothing was published in between."""
-    call, seen = ABSENT, [ABSENT.progress]
-    messages = [
-        command("call", "m1"),
-        command("hold", "m2"),
-        report("ringing", "m1"),
-        report("answered", "m1"),
-        command("hold", "m3"),
-        command("disconnect", "m4"),
-        report("done", "m4"),
-    ]
-    for message in messages:
-        call = decide(call, message).call
-        seen.append(call.progress)
-    assert seen == sorted(set(seen))
 
 
 @pytest.mark.parametrize(

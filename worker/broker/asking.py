@@ -69,6 +69,7 @@ def action_message(action: Action, patience: Patience, names: Names) -> Outgoing
         "endpoint": action.endpoint,
         "digits": action.digits and action.digits.get_secret_value(),
         "timeout_seconds": patience.ring if action.name in RINGING else None,
+        "again": action.again or None,
     }
     return _message(
         action,

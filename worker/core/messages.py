@@ -38,6 +38,7 @@ class Action(NamedTuple):
         destination: The called address, for ``originate``, and for ``answer`` where it is known.
         endpoint: The endpoint of ``transfer``, ``redirect``, ``answer`` and ``reject``.
         digits: The digits of ``send_digits``.
+        again: Whether it may have been asked before.
     """
 
     name: ActionName
@@ -48,6 +49,7 @@ class Action(NamedTuple):
     destination: str | None = None
     endpoint: str | None = None
     digits: SecretStr | None = None
+    again: bool = False
 
 
 class Decision(NamedTuple):

@@ -60,7 +60,7 @@ def asked_again(call: Call, message: Message) -> tuple[Action, ...]:
         return ()
     if isinstance(command, Report | Malformed):
         return ()
-    return (_action(call, pending, command),)
+    return (_action(call, pending, command)._replace(again=True),)
 
 
 class _Draft:
@@ -224,6 +224,16 @@ def _take_report(draft: _Draft, report: Report) -> None:
             draft.emit(EventName.CALL_RINGING, None, report.status, _reason(report))
     elif answered is not None:
         _go_on(draft, answered, report)
+    elif pending is None and call.state in (State.DIALING, State.RINGING):
+        _give_up_on_an_orphan(draft, report)
+
+
+def _give_up_on_an_orphan(draft: _Draft, report: Report) -> None:
+    """End a call that nobody waits for: a disconnect has overtaken its command, and failed."""
+    if isinstance(report, Failed):
+        _end(draft, report)
+    elif isinstance(report, Answered):
+        _let_go(draft, report)
 
 
 def _go_on(draft: _Draft, answered: Pending, report: Report) -> None:
@@ -272,7 +282,7 @@ def _offer(draft: _Draft, report: Offered) -> None:
     )
 
 
-def _end(draft: _Draft, report: Ended) -> None:
+def _end(draft: _Draft, report: Ended | Failed) -> None:
     pending = draft.call.pending
     if pending is not None and pending.command is CommandName.DISCONNECT:
         draft.call = draft.call._replace(pending=None)

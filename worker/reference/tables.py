@@ -84,7 +84,7 @@ def _cell(cell: Cell) -> str:
 def actions() -> str:
     """Return the table of actions."""
     return _markdown(
-        ["`action`", "fields besides `request_id`, `action_id`, `gateway`", "what to do"],
+        ["`action`", "fields besides `request_id`, `action_id`, `gateway`, `again`", "what to do"],
         (
             [f"`{name}`", _fields_of(model), sentence(model)]
             for name, model in ACTION_MODELS.items()
@@ -93,7 +93,7 @@ def actions() -> str:
 
 
 def _fields_of(model: type[BaseModel]) -> str:
-    known = {ACTION_KEY, "request_id", "action_id", "gateway"}
+    known = {ACTION_KEY, "request_id", "action_id", "gateway", "again"}
     return ", ".join(f"`{name}`" for name in model.model_fields if name not in known) or "none"
 
 
