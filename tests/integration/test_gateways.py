@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import aio_pika
@@ -274,14 +275,15 @@ async def test_what_ends_a_call_reaches_the_gateway_that_was_asked_to_begin_it(
 async def test_a_second_process_of_a_gateway_stands_by(calls: Installation) -> None:
     """It is asked nothing while the first is there, and all that comes once it is gone."""
     calls.gateways.add("pbx-1")
-    async with open_port(calls.settings, "pbx-1") as first:
+    async with AsyncExitStack() as leaving:
+        first = await leaving.enter_async_context(open_port(calls.settings, "pbx-1"))
         await first.claim()
         async with network(calls) as second:
             await calls.command("123XYZ", "call", **CALL)
             taken = await first.take()
             await first.settle(taken)
             assert (taken.action.request_id, second.taken) == ("123XYZ", [])
-            await first.let_go()
+            await leaving.aclose()
             assert (await calls.ask("456", "call", **CALL)).content["status"] == 200
             assert [each.action.request_id for each in second.taken] == ["456"]
 

@@ -184,7 +184,8 @@ def test_a_transfer_that_is_through_is_said_to_be_done() -> None:
     assert (call.state.near or call).id == a  # type: ignore[union-attr]
     assert call.state.far is not None
     assert call.state.far.id == c
-    assert Done in said(call)
+    assert said(call) == [Done]
+    assert (call.state.attempt, found.strays) == (None, [b])
 
 
 def test_a_caller_is_offered() -> None:

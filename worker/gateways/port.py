@@ -107,18 +107,6 @@ class Port:
             await channel.basic_qos(prefetch_count=_PREFETCH)
             await channel.basic_consume(queue, self._on_message)
 
-    async def let_go(self) -> None:
-        """Leave the queue to others; what has not been settled goes back to it.
-
-        Raises:
-            BrokerUnavailable: The connection is gone.
-        """
-        channel, self._channel = self._channel, None
-        self._arrived.clear()
-        if channel is not None and not channel.is_closed:
-            async with broker_errors("leaving the gateway's queue"):
-                await channel.close()
-
     async def take(self) -> Taken:
         """Return the next action, in their order.
 

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from schemas.actions import Answer, HangUp, Originate, Redirect, Transfer
-from schemas.reports import Ended, Failed, Offered, Report
+from schemas.reports import Failed, Offered, Report
 from worker.errors import AsteriskRefused, AsteriskUnavailable, place
 from worker.gateways.asterisk import midcall, ringing
 from worker.gateways.asterisk.causes import end_status, failure_status, phrase
@@ -27,7 +27,7 @@ from worker.gateways.asterisk.events import (
 from worker.gateways.asterisk.names import Made, action_key, call_key
 from worker.gateways.asterisk.snapshot import Snapshot
 from worker.gateways.asterisk.state import Attempt, CallState, Leg
-from worker.gateways.asterisk.teardown import end, fail
+from worker.gateways.asterisk.teardown import end, fail, gone_with_asterisk
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -110,7 +110,7 @@ class Call:
             if item is not None:
                 await self._safely(item)
             elif self.state.attempt is not None:
-                await self._give_up(self.state.attempt)
+                await self._safely(self.state.attempt)
             if self.is_idle:
                 return
 
@@ -137,7 +137,7 @@ class Call:
         else:
             await fail(self._ctx, self.state, 408, "it rang for too long")
 
-    async def _safely(self, item: Item) -> None:
+    async def _safely(self, item: Item | Attempt) -> None:
         self._is_busy = True
         try:
             await self._handle(item)
@@ -151,24 +151,26 @@ class Call:
         finally:
             self._is_busy = False
 
-    async def _handle(self, item: Item) -> None:
+    async def _handle(self, item: Item | Attempt) -> None:
         match item:
             case Asked():
                 await self._act(item)
             case Snapshot():
                 await self._compare(item)
             case Restarted():
-                await self._restarted()
+                await gone_with_asterisk(self._ctx, self.state)
             case Adopted():
                 for report in item.reports:
                     await self._ctx.say(report)
                 await ringing.advance(self._ctx, self.state)
+            case Attempt():
+                await self._give_up(item)
             case _:
                 await self._happen(item)
 
     async def _act(self, asked: Asked) -> None:
         ctx, state, action = self._ctx, self.state, asked.action
-        known = ctx.outcomes.of(action.action_id)
+        known = ctx.outcomes.of(action.request_id, action.action_id)
         attempt = state.attempt
         report: Report | None = None
         if known is not None:
@@ -200,7 +202,8 @@ class Call:
         if isinstance(action, Originate | Answer | Redirect | Transfer):
             await ringing.begin(self._ctx, self.state, action)
             return None
-        return await midcall.do(self._ctx, self.state, action, redelivered=asked.redelivered)
+        begun = asked.redelivered or action.again
+        return await midcall.do(self._ctx, self.state, action, redelivered=begun)
 
     def _failed(self, asked: Asked, status: int, reason: str) -> Failed:
         return Failed(
@@ -260,12 +263,19 @@ class Call:
         state.near = Leg(channel.id, channel.state)
         state.origin = ctx.plan.address(channel.caller)
         state.destination = ctx.plan.address(event.arguments[1] if event.arguments[1:] else "")
-        if not await ctx.ari.subscribe(channel.id):
+        try:
+            there = await ctx.ari.subscribe(channel.id)
+        except AsteriskUnavailable as error:
+            # Its end will be seen when it is compared with Asterisk.
+            _log.warning("not subscribed", request_id=state.request_id, why=str(error))
+            there = True
+        if not there:
             # It was over before it could be offered.
             state.near, state.over = None, True
             return
-        await ctx.ari.ring(channel.id)
         await ctx.say(offered(state))
+        # Behind that: better a caller who hears nothing than one of whom nobody knows.
+        await ctx.ari.ring(channel.id)
 
     async def _gone(self, event: Destroyed, detail: str = "") -> None:
         """Draw the consequences of a leg that is gone."""
@@ -312,35 +322,19 @@ class Call:
                 continue
             leg.bridge = snapshot.bridge_of(leg.id)
             await self._reached(leg, channel.state)
+        await self._mend(snapshot)
         if state.attempt is not None:
             state.attempt.asked -= {leg.id for leg in state.legs()} | {"answer"}
         await ringing.advance(self._ctx, state)
 
-    async def _restarted(self) -> None:
-        ctx, state = self._ctx, self.state
-        existed, attempt = state.exists, state.attempt
-        state.dying.clear()
-        if not existed:
+    async def _mend(self, snapshot: Snapshot) -> None:
+        """Connect again whom a hold that failed half way has left apart."""
+        state, far = self.state, self.state.far
+        if far is None or state.bridge is None or state.held or state.attempt is not None:
             return
-        state.near = state.far = state.bridge = state.attempt = None
-        state.over = True
-        if attempt is not None:
-            await ctx.say(
-                Failed(
-                    request_id=state.request_id,
-                    action_id=attempt.action_id,
-                    status=503,
-                    reason=phrase(503, RESTARTED),
-                )
-            )
-        if attempt is None or not attempt.began:
-            await ctx.say(
-                Ended(request_id=state.request_id, status=503, reason=phrase(503, RESTARTED))
-            )
-
-
-#: What is said of a call that is gone with its Asterisk.
-RESTARTED: Final = "Asterisk was restarted"
+        if far.touched_at < snapshot.began_at and far.bridge != state.bridge:
+            await self._ctx.ari.stop_music(far.id)
+            await self._ctx.ari.add(state.bridge, far.id)
 
 
 def offered(state: CallState) -> Offered:

@@ -135,7 +135,7 @@ class Calls:
         for each in found.calls:
             await self._adopt(each)
         for report in found.reports:
-            if self._ctx.outcomes.of(report.action_id or "") is None:
+            if self._ctx.outcomes.of(report.request_id, report.action_id or "") is None:
                 await self._ctx.say(report)
         await self._sweep(snapshot, is_first=is_first)
         self._forget(snapshot)
@@ -153,10 +153,12 @@ class Calls:
         return call
 
     async def _run(self, call: Call) -> None:
-        await call.run()
-        # Nothing is awaited in between, so nothing can have been put there since it found itself
-        # idle.
-        del self._calls[call.state.request_id]
+        try:
+            await call.run()
+        finally:
+            # Nothing is awaited in between, so nothing can have been put there since it found
+            # itself idle.
+            del self._calls[call.state.request_id]
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -237,7 +239,7 @@ class Calls:
         return (
             attempt is not None
             and attempt.began
-            and isinstance(self._ctx.outcomes.of(attempt.action_id), Failed)
+            and isinstance(self._ctx.outcomes.of(state.request_id, attempt.action_id), Failed)
         )
 
     async def _subscribed(self, state: CallState) -> bool:
@@ -250,7 +252,7 @@ class Calls:
             call = self._calls.get(request_id)
             if call is not None and call.uses(bridge):
                 continue
-            if is_first and self._ctx.outcomes.of(action_id) is None:
+            if is_first and self._ctx.outcomes.of(request_id, action_id) is None:
                 await self._ctx.say(unknown(request_id, action_id))
             left_at = self._ctx.claims.get(bridge)
             age = (

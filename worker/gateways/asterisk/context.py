@@ -21,6 +21,9 @@ from worker.gateways.asterisk.settings import AsteriskSettings
 
 _log: Final = structlog.get_logger(__name__)
 
+#: Seconds before a report is said again over a port that did not take it.
+_AGAIN_SECONDS: Final = 0.5
+
 #: How many actions' outcomes are remembered, so that a copy of one has the same.
 _REMEMBERED: Final = 10_000
 
@@ -73,19 +76,20 @@ class Outcomes:
     """The outcomes of the last actions, by their ids."""
 
     def __init__(self) -> None:
-        self._reports: OrderedDict[str, Report] = OrderedDict()
+        self._reports: OrderedDict[tuple[str, str], Report] = OrderedDict()
 
     def remember(self, report: Report) -> None:
         """Remember a report, if it is an outcome. The first one of an action counts."""
         if report.action_id is None or not isinstance(report, _OUTCOMES):
             return
-        self._reports.setdefault(report.action_id, report)
+        # A producer may give commands of different calls the same id.
+        self._reports.setdefault((report.request_id, report.action_id), report)
         while len(self._reports) > _REMEMBERED:
             self._reports.popitem(last=False)
 
-    def of(self, action_id: str) -> Report | None:
-        """Return the outcome of an action; None if there is none yet, or no longer."""
-        return self._reports.get(action_id)
+    def of(self, request_id: str, action_id: str) -> Report | None:
+        """Return the outcome of a call's action; None if there is none yet, or no longer."""
+        return self._reports.get((request_id, action_id))
 
 
 class Reporter:
@@ -115,9 +119,10 @@ class Reporter:
             try:
                 await port.say(report)
             except BrokerUnavailable as error:
+                # RabbitMQ may only be slow. As long as the connection is there nobody opens another
+                # one, and who has it tells when it is gone.
                 _log.warning("report waits", why=str(error))
-                if self._port is port:
-                    self.disconnect()
+                await asyncio.sleep(_AGAIN_SECONDS)
             else:
                 return
 

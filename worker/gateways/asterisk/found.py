@@ -167,6 +167,7 @@ class _Sorting:
             else self.finder.plan.address(",".join(self.near.arguments[2:3]))
         )
         connected: Note | None = None
+        trying: Note | None = None
         for channel, note in others:
             leg, bridge = self._leg(channel), self._bridge(note)
             is_connected = leg.is_up and state.near.is_up and state.near.bridge == bridge
@@ -174,7 +175,10 @@ class _Sorting:
                 state.far, state.bridge, connected = leg, bridge, note
                 state.held = leg.bridge != bridge
             elif state.attempt is None:
-                state.attempt = self._attempt(note, leg)
+                state.attempt, trying = self._attempt(note, leg), note
+        if connected is not None and trying is not None and trying.until < connected.until:
+            # The former destination, which a transfer has replaced already.
+            state.attempt = None
         if connected is not None:
             reports: tuple[Report, ...] = (success(state, connected.action_id, connected.action),)
         elif state.incoming and state.near.bridge is None:

@@ -72,7 +72,7 @@ async def _hold(ctx: Context, call: CallState) -> None:
     far.bridge = None
     try:
         await ctx.ari.start_music(far.id, ctx.settings.music)
-    except AsteriskRefused:
+    except (AsteriskRefused, AsteriskUnavailable):
         # It is gone, or there is no such music; in that case they are connected again.
         await ctx.ari.add(bridge, far.id)
         far.bridge = bridge

@@ -13,6 +13,9 @@ from worker.gateways.asterisk.state import CallState, Leg
 
 _log: Final = structlog.get_logger(__name__)
 
+#: The status of what is gone with its Asterisk: Service Unavailable.
+_GONE: Final = 503
+
 
 async def drop(ctx: Context, call: CallState, leg: Leg) -> None:
     """Hang up a leg that is not to be heard of again.
@@ -97,3 +100,25 @@ async def fail(ctx: Context, call: CallState, status: int, detail: str = "") -> 
     if not began and call.far is None and not call.is_offered:
         # The party that was to be replaced has hung up meanwhile.
         await end(ctx, call, status)
+
+
+async def gone_with_asterisk(ctx: Context, call: CallState) -> None:
+    """Report a call of which Asterisk knows nothing any more, because it was restarted."""
+    existed, attempt = call.exists, call.attempt
+    call.dying.clear()
+    if not existed:
+        return
+    call.near = call.far = call.bridge = call.attempt = None
+    call.over = True
+    reason = phrase(_GONE, "Asterisk was restarted")
+    if attempt is not None:
+        await ctx.say(
+            Failed(
+                request_id=call.request_id,
+                action_id=attempt.action_id,
+                status=_GONE,
+                reason=reason,
+            )
+        )
+    if attempt is None or not attempt.began:
+        await ctx.say(Ended(request_id=call.request_id, status=_GONE, reason=reason))
