@@ -6,7 +6,7 @@
 -- records.
 -- What cannot be read there counts as older. Returns whether anything was changed that had not been
 -- changed at this version before, and the number of records added.
-local there = redis.call('HMGET', KEYS[1], 'sequence', 'version', 'pending')
+local there = redis.call('HMGET', KEYS[1], 'sequence', 'version', 'pending', 'gateway')
 local progress = 2 * (tonumber(there[1] or '') or -1)
 if progress >= 0 and (there[3] or '') ~= '' then
   progress = progress + 1
@@ -40,6 +40,10 @@ end
 local newer = progress < tonumber(ARGV[1])
 local added = 0
 if newer then
+  if there[4] then
+    -- The one field that a state may be without: that of an earlier one must not stay.
+    redis.call('HSET', KEYS[1], 'gateway', '')
+  end
   redis.call('HSET', KEYS[1], unpack(ARGV, 8, last))
 end
 for i = last + 1, #ARGV, 3 do

@@ -74,8 +74,6 @@ async def restore(
         for each in restorations:
             fields = encode_call(each.call, version)
             del fields[_VERSION]
-            # What an earlier state has there must not stay.
-            fields.setdefault("gateway", "")
             pipeline.eval(
                 _RESTORE,
                 1,
