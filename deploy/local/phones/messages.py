@@ -11,7 +11,7 @@ from deploy.local.phones.media import Address
 
 #: Before each message: a line of dashes with the time, and a line with direction and size.
 _PREFIX = re.compile(
-    rb"-{10,} (?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+)\n"
+    rb"-{10,} (?P<time>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.\d+)Z?\n"
     rb"UDP message (?P<direction>sent|received) [\[(](?P<size>\d+)\]? bytes[) ]?:\n\n"
 )
 
