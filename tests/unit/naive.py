@@ -159,6 +159,10 @@ class NaiveCall:
     def failed(self, action_id: str | None, status: int, reason: str) -> None:
         """Hear that an action failed."""
         waiting = self.waiting
+        if waiting is None and self.state in ("dialing", "ringing"):
+            # Of the call itself, whose command a disconnect has overtaken that failed.
+            self.ended(status, reason)
+            return
         if waiting is None or waiting.id != action_id:
             return
         self.waiting = None
