@@ -1,6 +1,6 @@
 """The settings: one frozen object, read from ``CALL_CONTROL_*`` variables once, at the edge."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -259,7 +259,7 @@ class Settings(BaseModel):
             for name, value in environment.items()
             if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIXES)
         }
-        values |= _urls_from_files(values)
+        values |= from_files(_URLS, values)
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
@@ -272,13 +272,20 @@ class Settings(BaseModel):
         return settings.model_copy(update=completed)
 
 
-def _urls_from_files(values: Mapping[str, str]) -> dict[str, str]:
+def from_files(
+    names: Iterable[str], values: Mapping[str, str], prefix: str = PREFIX
+) -> dict[str, str]:
+    """Return those of some settings that stand in files of their own, which ``x_file`` names.
+
+    Raises:
+        ConfigurationError: One is set in both ways, or its file cannot be read.
+    """
     found = {}
-    for name in _URLS:
+    for name in names:
         path = values.get(f"{name}_file")
         if path is None:
             continue
-        variable = f"{PREFIX}{name.upper()}"
+        variable = f"{prefix}{name.upper()}"
         if name in values:
             raise ConfigurationError(f"{variable} and {variable}_FILE: set one of them")
         try:

@@ -1,7 +1,6 @@
 """The gateway's own settings, read from ``CALL_CONTROL_ASTERISK_*`` variables."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -20,7 +19,7 @@ from schemas.fields import GATEWAY_PATTERN
 from worker.errors import ConfigurationError
 from worker.gateways.asterisk import dialing
 from worker.gateways.asterisk.causes import REJECTIONS
-from worker.settings import ASTERISK_PREFIX, explain
+from worker.settings import ASTERISK_PREFIX, explain, from_files
 
 
 class AsteriskSettings(BaseModel):
@@ -136,15 +135,7 @@ class AsteriskSettings(BaseModel):
             for name, value in environment.items()
             if name.startswith(ASTERISK_PREFIX)
         }
-        if "password_file" in values:
-            variable = f"{ASTERISK_PREFIX}PASSWORD"
-            if "password" in values:
-                raise ConfigurationError(f"{variable} and {variable}_FILE: set one of them")
-            try:
-                values["password"] = Path(values["password_file"]).read_text().strip()
-            except (OSError, ValueError) as error:
-                why = getattr(error, "strerror", None) or "not a text file"
-                raise ConfigurationError(f"{variable}_FILE: {why}") from None
+        values |= from_files(["password"], values, ASTERISK_PREFIX)
         try:
             return cls.model_validate(values)
         except ValidationError as error:
