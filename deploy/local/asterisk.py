@@ -3,7 +3,6 @@
 import random
 import re
 import secrets
-import signal
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TypedDict, Unpack
 from deploy.local.probes import ari_answers, sip_answers
 from deploy.local.process import Process, free_port, run
 from deploy.local.runtime import Runtime
+from deploy.local.server import ProcessServer
 from deploy.local.tones import tone
 
 CONFIG = Path(__file__).parent.parent / "asterisk"
@@ -30,12 +30,6 @@ _MUSIC_FRAMES = 3000
 #: whose ranges overlap take turns; none of them fails.
 _RTP_PORTS = range(10000, 20000)
 _RTP_BLOCK = 1000
-
-#: Seconds until it answers; it takes less than one.
-_START_TIMEOUT = 30.0
-
-#: Seconds a clean shutdown may take.
-_STOP_TIMEOUT = 20.0
 
 #: Seconds one command of its command line may take.
 _CTL_TIMEOUT = 20.0
@@ -135,7 +129,7 @@ class Configured:
         )
 
 
-class AsteriskProcess(Configured):
+class AsteriskProcess(Configured, ProcessServer):
     """Asterisk as a process of this machine, with its files below ``directory``.
 
     Args:
@@ -143,6 +137,9 @@ class AsteriskProcess(Configured):
         directory: Where its configuration, music, database and log are; made here.
         options: See ``Configured``.
     """
+
+    #: It takes less than one.
+    start_seconds = 30.0
 
     def __init__(self, runtime: Runtime, directory: Path, **options: Unpack[Options]) -> None:
         self._runtime = runtime
@@ -178,58 +175,6 @@ class AsteriskProcess(Configured):
             "logger.conf": {"logfiles": {"/dev/stdout": "notice,warning,error,verbose"}},
             "musiconhold.conf": {"default": {"directory": f"{home}/music"}},
         }
-
-    @property
-    def running(self) -> bool:
-        """Whether the process exists."""
-        return self._process.running
-
-    def begin(self) -> None:
-        """Start without waiting."""
-        if not self.running:
-            self._process.spawn()
-
-    def wait(self) -> None:
-        """Wait until it answers, to ARI and to SIP.
-
-        Raises:
-            ServerFailedError: it did not.
-        """
-        self._process.wait_ready(self.answers, _START_TIMEOUT)
-
-    def start(self) -> None:
-        """Start and wait until it answers; see ``services.Server``."""
-        self.begin()
-        self.wait()
-
-    def stop(self) -> None:
-        """Shut down cleanly; calls end with a BYE."""
-        self._process.stop(_STOP_TIMEOUT)
-
-    def kill(self) -> None:
-        """End as a crash would: telephones hear nothing of it."""
-        self._process.kill()
-
-    def discard(self) -> None:
-        """End it at once, its files no longer wanted."""
-        self.kill()
-
-    def restart(self) -> None:
-        """Stop and start."""
-        self.stop()
-        self.start()
-
-    def pause(self) -> None:
-        """Freeze."""
-        self._process.send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Undo ``pause``."""
-        self._process.send(signal.SIGCONT)
-
-    def log(self) -> str:
-        """Return the end of the log."""
-        return self._process.log()
 
     def ctl(self, command: str) -> str:
         """Run a command of its own command line and return what it prints.

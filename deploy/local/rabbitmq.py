@@ -2,7 +2,6 @@
 
 import secrets
 import shutil
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -11,14 +10,9 @@ from deploy.local.epmd import Epmd
 from deploy.local.probes import listens, rabbitmq_answers
 from deploy.local.process import Process, free_port, run
 from deploy.local.runtime import Runtime
+from deploy.local.server import ProcessServer
 
 CONFIG = Path(__file__).parent.parent / "rabbitmq"
-
-#: Seconds until it takes connections, replaying its log included.
-_START_TIMEOUT = 60.0
-
-#: Seconds a clean shutdown may take.
-_STOP_TIMEOUT = 30.0
 
 #: Seconds one rabbitmqctl command may take.
 _CTL_TIMEOUT = 60.0
@@ -34,7 +28,7 @@ _MANAGEMENT = "management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {port}\n"
 _LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 
 
-class RabbitMQProcess:
+class RabbitMQProcess(ProcessServer):
     """rabbitmq-server on free ports, with its data below ``directory``.
 
     Args:
@@ -51,6 +45,12 @@ class RabbitMQProcess:
         port: Where clients connect.
         plain_port: Where they connect in the clear; with TLS nobody listens there.
     """
+
+    #: Seconds until it takes connections, replaying its log included.
+    start_seconds = 60.0
+
+    #: Seconds a clean shutdown may take.
+    stop_seconds = 30.0
 
     def __init__(
         self,
@@ -133,61 +133,20 @@ class RabbitMQProcess:
         scheme = "https" if self._tls else "http"
         return f"{scheme}://guest:guest@127.0.0.1:{self.management_port}"
 
-    @property
-    def running(self) -> bool:
-        """Whether the process exists."""
-        return self._process.running
+    def answers(self) -> bool:
+        """Return whether it takes connections, encrypted ones where it speaks TLS."""
+        return listens(self.port) if self._tls else rabbitmq_answers(self.port)
 
     def begin(self) -> None:
         """Start without waiting for the node."""
         self._epmd.start()
-        if not self.running:
-            self._process.spawn()
-
-    def wait(self) -> None:
-        """Wait until it greets AMQP clients, which it does once its plugins run.
-
-        Raises:
-            ServerFailedError: it did not.
-        """
-        ready = listens if self._tls else rabbitmq_answers
-        self._process.wait_ready(lambda: ready(self.port), _START_TIMEOUT)
-
-    def start(self) -> None:
-        """Start and wait until it takes connections; see ``services.Server``."""
-        self.begin()
-        self.wait()
-
-    def stop(self) -> None:
-        """Shut down cleanly; epmd stays, as on a machine of several nodes."""
-        self._process.stop(_STOP_TIMEOUT)
-
-    def kill(self) -> None:
-        """End as a crash would."""
-        self._process.kill()
+        super().begin()
 
     def discard(self) -> None:
-        """End everything at once, data no longer wanted."""
-        self._process.kill()
+        """End everything at once, epmd too unless others use it; see ``stop``, which leaves it."""
+        super().discard()
         if not self._shares_epmd:
             self._epmd.discard()
-
-    def restart(self) -> None:
-        """Stop and start."""
-        self.stop()
-        self.start()
-
-    def pause(self) -> None:
-        """Freeze."""
-        self._process.send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Undo ``pause``."""
-        self._process.send(signal.SIGCONT)
-
-    def log(self) -> str:
-        """Return the end of the log."""
-        return self._process.log()
 
     def ctl(self, *args: str) -> str:
         """Return what ``rabbitmqctl`` prints; see ``services.Broker``."""

@@ -1,7 +1,6 @@
 """A private redis-server."""
 
 import shutil
-import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -13,14 +12,9 @@ from deploy.local.errors import ServerFailedError
 from deploy.local.probes import listens, redis_answers
 from deploy.local.process import Process, free_port, wait_until
 from deploy.local.runtime import Runtime
+from deploy.local.server import ProcessServer
 
 CONFIG = Path(__file__).parent.parent / "redis"
-
-#: Seconds until it answers, loading its log included.
-_START_TIMEOUT = 30.0
-
-#: Seconds a clean shutdown may take.
-_STOP_TIMEOUT = 20.0
 
 #: Seconds until several servers agree: on who follows whom, or on a new primary.
 _AGREEMENT_TIMEOUT = 30.0
@@ -29,7 +23,7 @@ _AGREEMENT_TIMEOUT = 30.0
 _ANSWER_TIMEOUT = 10.0
 
 
-class RedisProcess:
+class RedisProcess(ProcessServer):
     """redis-server on a free port, with its data below ``directory``.
 
     Args:
@@ -44,6 +38,9 @@ class RedisProcess:
         port: Where clients connect.
         plain_port: Where they connect in the clear; with TLS nobody listens there.
     """
+
+    #: Seconds until it answers, loading its log included.
+    start_seconds = 30.0
 
     def __init__(
         self,
@@ -85,58 +82,9 @@ class RedisProcess:
         """The address for clients."""
         return f"redis{'s' if self._tls else ''}://127.0.0.1:{self.port}/0"
 
-    @property
-    def running(self) -> bool:
-        """Whether the process exists."""
-        return self._process.running
-
-    def begin(self) -> None:
-        """Start without waiting, so that RabbitMQ can start meanwhile."""
-        if not self.running:
-            self._process.spawn()
-
-    def wait(self) -> None:
-        """Wait until it answers.
-
-        Raises:
-            ServerFailedError: it did not.
-        """
-        ready = listens if self._tls else redis_answers
-        self._process.wait_ready(lambda: ready(self.port), _START_TIMEOUT)
-
-    def start(self) -> None:
-        """Start and wait until it answers; see ``services.Server``."""
-        self.begin()
-        self.wait()
-
-    def stop(self) -> None:
-        """Shut down cleanly."""
-        self._process.stop(_STOP_TIMEOUT)
-
-    def kill(self) -> None:
-        """End as a crash would."""
-        self._process.kill()
-
-    def discard(self) -> None:
-        """End it at once, data no longer wanted."""
-        self.kill()
-
-    def restart(self) -> None:
-        """Stop and start."""
-        self.stop()
-        self.start()
-
-    def pause(self) -> None:
-        """Freeze."""
-        self._process.send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Undo ``pause``."""
-        self._process.send(signal.SIGCONT)
-
-    def log(self) -> str:
-        """Return the end of the log."""
-        return self._process.log()
+    def answers(self) -> bool:
+        """Return whether it takes commands, or connections where it speaks TLS."""
+        return listens(self.port) if self._tls else redis_answers(self.port)
 
 
 def asked(port: int, *command: str | bytes | int, password: str | None = None) -> Any:
