@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from deploy.local import Asterisk, NoProviderError, asterisk_server, telephones
+from deploy.local import Asterisk, NoProviderError, Services, asterisk_server, telephones
 from deploy.local.phones import Phones
 from tests.calls.ari import Ari, connected_to
 from tests.calls.driving import Driven, driven, settings_of
+from tests.calls.exchange import Exchange, exchange, switch
 from tests.tools import unavailable
 
 
@@ -46,3 +47,18 @@ async def gateway(asterisk: Asterisk) -> AsyncIterator[Driven]:
         driver.reports.clear()
         yield driver
         await driver.idle()
+
+
+@pytest.fixture(scope="module")
+def switched() -> Iterator[tuple[Asterisk, Phones]]:
+    """An Asterisk, and where telephones come from."""
+    with switch() as made:
+        yield made
+
+
+@pytest.fixture
+async def line(services: Services, switched: tuple[Asterisk, Phones]) -> AsyncIterator[Exchange]:
+    """A whole exchange without a gateway yet, whose events keep to the invariants."""
+    async with exchange(services, *switched, partitions=2) as made:
+        yield made
+        made.check()

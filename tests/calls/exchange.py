@@ -26,6 +26,10 @@ from worker.errors import BrokerUnavailable
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+#: What the two of a call sound, in Hz.
+ALICE: Final = 400
+BOB: Final = 500
+
 #: The gateway's name.
 GATEWAY: Final = "pbx-1"
 
@@ -264,3 +268,16 @@ async def exchange(
             yield Exchange(calls, asterisk, phones, reception)
         finally:
             await off_loop(phones.discard)
+
+
+async def two(line: Exchange, ring_ms: int = 100) -> tuple[Phone, Phone]:
+    """Return two telephones."""
+    alice = await off_loop(line.phones.answering, tone=ALICE)
+    bob = await off_loop(line.phones.answering, ring_ms=ring_ms, tone=BOB)
+    return alice, bob
+
+
+async def talking(alice: Phone, bob: Phone) -> None:
+    """See that two telephones hear each other."""
+    await off_loop(alice.wait_tones, BOB)
+    await off_loop(bob.wait_tones, ALICE)

@@ -1,7 +1,7 @@
 """Each documented command on real SIP calls, looked at from the far side: by the telephones."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -18,18 +18,10 @@ from tests.calls.exchange import (
     exchange,
     new_call,
     off_loop,
-    switch,
 )
 
 ALICE, BOB, CAROL = 400, 500, 600
 RECEPTION = 900
-
-
-@pytest.fixture(scope="module")
-def switched() -> Iterator[tuple[Asterisk, Phones]]:
-    """An Asterisk, and where telephones come from."""
-    with switch() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

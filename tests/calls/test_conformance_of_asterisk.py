@@ -1,6 +1,6 @@
 """The conformance suite on real calls: every cell of the transition table, through Asterisk."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
@@ -9,7 +9,7 @@ from deploy.local import Services
 from deploy.local.phones import Phones
 from deploy.local.services import Asterisk
 from schemas.contract import CommandName
-from tests.calls.exchange import Exchange, address_of, calling, exchange, off_loop, switch
+from tests.calls.exchange import Exchange, address_of, calling, exchange, off_loop
 from tests.conformance.suite import cells, check
 from tests.harness import Installation
 from worker.core.table import Column
@@ -32,13 +32,6 @@ class Telephony:
         caller = await off_loop(calling, self.line)
         offered = await self.line.offer(caller)
         return offered.request_id, offered.content["origin"]
-
-
-@pytest.fixture(scope="module")
-def switched() -> Iterator[tuple[Asterisk, Phones]]:
-    """An Asterisk, and where telephones come from."""
-    with switch() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

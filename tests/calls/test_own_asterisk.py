@@ -1,19 +1,14 @@
 """What README.md says about an Asterisk of one's own is all that it takes."""
 
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.local import asterisk_server, rabbitmq_server, redis_server
 from deploy.local.phones import Phones
-from tests.integration.test_readme import is_shown, normal, parts
+from tests.pages import SECONDS, is_shown, normal, parts, shell
 from worker.settings import PREFIX
-
-_SECONDS = 120.0
 
 BLOCKS = parts("Telephone networks")["In front of your own Asterisk"]
 ((_, COMMANDS),) = (block for block in BLOCKS if block[0] == "sh")
@@ -25,28 +20,6 @@ FILES = {
     for language, text in BLOCKS
     if language == "ini"
 }
-
-
-@contextmanager
-def shell(script: str, directory: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Run a script to its end, and yield what it has printed; what it left behind still runs."""
-    output = directory / "output"
-    with output.open("wb") as file:
-        running = subprocess.Popen(  # noqa: S603 - the project's own page
-            ["/bin/bash", "-c", script],
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    try:
-        running.wait(_SECONDS)
-        yield output.read_text()
-    finally:
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
 
 
 def test_an_asterisk_of_ones_own_takes_no_more_than_the_page_says(
@@ -81,7 +54,7 @@ def test_an_asterisk_of_ones_own_takes_no_more_than_the_page_says(
                 env=environment,
                 capture_output=True,
                 text=True,
-                timeout=_SECONDS,
+                timeout=SECONDS,
                 check=False,
             )
             assert "call_offered" in said.stdout, said.stderr + log

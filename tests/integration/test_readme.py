@@ -4,10 +4,7 @@ import ast
 import asyncio
 import inspect
 import os
-import re
 import secrets
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,52 +12,9 @@ from pathlib import Path
 import pytest
 
 from deploy.local import rabbitmq_server, redis_server
-from tests.harness import ROOT, Installation
+from tests.harness import Installation
+from tests.pages import SECONDS, is_shown, normal, parts, shell
 from worker.settings import PREFIX
-
-_SECONDS = 120.0
-
-#: What differs from run to run: times, durations, ids, the width of columns.
-_VARYING = (
-    (re.compile(r"\d\d:\d\d:\d\d(\.\d+)?"), "TIME"),
-    (re.compile(r"\d{4}-\d\d-\d\d"), "DATE"),
-    (re.compile(r"\b[0-9a-f]{8,32}\b"), "ID"),
-    (re.compile(r"\d+(\.\d+)? m?s\b"), "SECONDS"),
-    (re.compile(r"[\s│┃|─━┏┓┗┛┡┩└┘├┤┼╇┳┻┬┴]+"), " "),
-)
-
-
-def section(title: str) -> str:
-    """Return a section of README.md."""
-    page = (ROOT / "README.md").read_text()
-    found = re.search(rf"(?ms)^## {re.escape(title)}\n(.*?)^## ", page)
-    assert found, title
-    return found[1]
-
-
-def parts(title: str) -> dict[str, list[tuple[str, str]]]:
-    """Return the blocks of a section's parts, each with its language, by their headings."""
-    _, *texts = re.split(r"^### ", section(title), flags=re.MULTILINE)
-    return {
-        text.partition("\n")[0]: re.findall(r"(?ms)^```(\w+)\n(.*?)^```$", text) for text in texts
-    }
-
-
-def normal(text: str) -> list[str]:
-    """Return the lines of a text, without what differs from run to run."""
-    for varying, shown in _VARYING:
-        text = "\n".join(varying.sub(shown, line) for line in text.splitlines())
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def is_shown(wanted: list[str], output: list[str]) -> bool:
-    """Tell whether lines stand in an output in their order; ``…`` in them is anything."""
-    patterns = [
-        re.compile(".*".join(map(re.escape, line.split("…")))) for line in wanted if line != "…"
-    ]
-    remaining = iter(output)
-    return all(any(pattern.fullmatch(line) for line in remaining) for pattern in patterns)
-
 
 STEPS = parts("First steps")
 EXAMPLES = parts("From Python")
@@ -75,10 +29,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     directory = tmp_path_factory.mktemp("first-steps")
     (directory / ".venv").symlink_to(Path(sys.prefix))
     mark = secrets.token_hex(8)
-    script = directory / "steps.sh"
-    script.write_text("".join(_script(mark, directory)))
-    output = directory / "output"
-    with rabbitmq_server() as rabbitmq, redis_server() as redis, output.open("wb") as file:
+    script = "".join(_script(mark, directory))
+    with rabbitmq_server() as rabbitmq, redis_server() as redis:
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(PREFIX)},
             "CALL_CONTROL_AMQP_URL": rabbitmq.url,
@@ -87,22 +39,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
             "COLUMNS": "200",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
-        shell = subprocess.Popen(  # noqa: S603 - the project's own page
-            ["/bin/bash", script],
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-        try:
-            shell.wait(_SECONDS)
-        finally:
-            # The workers that it has left behind, too.
-            os.killpg(shell.pid, signal.SIGKILL)
-            shell.wait()
-    return dict(_by_title(output.read_text(), mark))
+        with shell(script, directory, environment) as printed:
+            return dict(_by_title(printed, mark))
 
 
 def _script(mark: str, directory: Path) -> Iterator[str]:
@@ -146,7 +84,7 @@ async def test_an_example_of_the_client_runs(
         "__name__": "example",
     }
     program = compile(code, title, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    async with asyncio.timeout(_SECONDS):
+    async with asyncio.timeout(SECONDS):
         running = eval(program, values)  # noqa: S307 - the project's own page
         if inspect.isawaitable(running):
             await running

@@ -1,6 +1,6 @@
 """Messages and calls for the unit tests, as short as the tests want to say them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from schemas.commands import COMMAND_MODELS
@@ -11,6 +11,7 @@ from worker.core.call import Call
 from worker.core.messages import Decision, Message
 from worker.core.transitions import decide
 from worker.gateways.loopback import decide_and_grant
+from worker.store.codec import CALL_FIELDS, encode_call
 
 CALL_ID: Final = "123XYZ"
 
@@ -82,3 +83,13 @@ def only(decision: Decision) -> Event:
     """Return a decision's one event."""
     (event,) = decision.events
     return event
+
+
+def stored(call: Call, version: int = 1) -> list[bytes | None]:
+    """Return a call's fields as they are loaded."""
+    return loaded(encode_call(call, version))
+
+
+def loaded(fields: Mapping[str, str]) -> list[bytes | None]:
+    """Return fields as they are loaded."""
+    return [fields[name].encode() if name in fields else None for name in CALL_FIELDS]
