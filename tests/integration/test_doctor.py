@@ -138,8 +138,9 @@ async def test_workers_that_use_another_redis_are_bad(calls: Installation) -> No
     ("role", "may"),
     [
         ("topology", "declare: the topology's"),
-        ("producer", "publish commands: a producer's or an operator's"),
-        ("operator", "publish commands: a producer's or an operator's"),
+        ("producer", "publish commands or reports: a producer's, a gateway's or an operator's"),
+        ("operator", "publish commands or reports: a producer's, a gateway's or an operator's"),
+        ("gateway", "publish commands or reports: a producer's, a gateway's or an operator's"),
         ("worker", "publish events: a worker's"),
         ("subscriber", "neither declare nor publish: a subscriber's"),
     ],

@@ -58,7 +58,7 @@ _ROLES: Final = {
     (True, True, True): "declare, publish commands and publish events: an administrator's",
     (True, False, False): "declare: the topology's",
     (True, True, False): "declare: the topology's",
-    (False, True, False): "publish commands: a producer's or an operator's",
+    (False, True, False): "publish commands or reports: a producer's, a gateway's or an operator's",
     (False, False, True): "publish events: a worker's",
     (False, False, False): "neither declare nor publish: a subscriber's",
 }
