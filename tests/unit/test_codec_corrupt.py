@@ -1,19 +1,14 @@
 """What was not written by the codec is read as such, or not at all."""
 
 import json
-import re
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.contract import CommandName, EventName
-from schemas.events import Envelope, Request
-from schemas.fields import GATEWAY_PATTERN
+from schemas.events import Request
 from tests.unit.builders import CALL_ID, asked, command, stored
-from worker.core.call import Call, Pending, State
 from worker.errors import CorruptCall
 from worker.store.codec import (
     CALL_FIELDS,
@@ -22,51 +17,7 @@ from worker.store.codec import (
     decode_record,
 )
 
-#: Now, in milliseconds, as a record holds it.
-AT: Final = 1_760_000_000_000
-
-REDIS_CONF: Final = Path(__file__).parents[2] / "deploy" / "redis" / "redis.conf"
-
-#: The longest value of a hash that stays small, with the Redis configuration that is shipped.
-LISTPACK_VALUE: Final = int(
-    re.findall(r"^hash-max-listpack-value (\d+)$", REDIS_CONF.read_text(), re.MULTILINE)[0]
-)
-
 WORDS = st.text(min_size=1, max_size=20)
-MAYBE = st.none() | WORDS
-#: Telephone numbers too, and what only looks like one.
-ADDRESSES = MAYBE | st.from_regex(r"tel:\+[0-9]{1,17}", fullmatch=True)
-REQUESTS = st.builds(
-    Request,
-    id=WORDS,
-    call_control=st.none() | st.sampled_from([name.value for name in CommandName]),
-    envelope=st.sampled_from(Envelope),
-    correlation_id=MAYBE,
-    reply_to=MAYBE,
-    traceparent=MAYBE,
-)
-PENDING = st.builds(
-    Pending,
-    request=REQUESTS,
-    command=st.sampled_from(CommandName),
-    event=st.sampled_from(EventName),
-    endpoint=MAYBE,
-    began=st.booleans(),
-)
-CALLS = st.builds(
-    Call,
-    request_id=st.just(CALL_ID),
-    state=st.sampled_from(State),
-    held=st.booleans(),
-    muted=st.booleans(),
-    incoming=st.booleans(),
-    origin=ADDRESSES,
-    destination=ADDRESSES,
-    sequence=st.integers(0, 10**9),
-    pending=st.none() | PENDING,
-    gateway=st.none() | st.from_regex(GATEWAY_PATTERN, fullmatch=True),
-)
-
 
 #: What ``encode_call`` never wrote, by field.
 FOREIGN_FIELDS: Final[list[tuple[str, bytes]]] = [
