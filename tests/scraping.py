@@ -1,11 +1,13 @@
 """A worker's metrics as Prometheus would take them."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness import PATIENCE_SECONDS, Worker
+from worker.membership.ranking import ranking
 
 #: A series: its name, and its labels in their order.
 Series = tuple[str, tuple[tuple[str, str], ...]]
@@ -47,3 +49,19 @@ async def counted(worker: Worker, messages: int) -> Page:
     """Return a worker's metrics once it has counted so many messages."""
     done = series("call_control_processing_seconds_count")
     return await scraped(worker, lambda page: page[done] >= messages, f"{messages} are counted")
+
+
+async def shared(workers: Sequence[Worker], partitions: int) -> Counter[str]:
+    """Return how many partitions each worker has, by name, once each has its share and no more."""
+    names = [worker.name for worker in workers]
+    shares = Counter(ranking(names, partition, depth=1)[0] for partition in range(partitions))
+    owned = series("call_control_owned_partitions")
+
+    async def has_its_share(worker: Worker, share: int) -> None:
+        await scraped(
+            worker, lambda page: page[owned] == share, f"{worker.name} has {share} partitions"
+        )
+
+    for worker in workers:
+        await has_its_share(worker, shares[worker.name])
+    return shares

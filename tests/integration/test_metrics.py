@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.harness import PATIENCE_SECONDS, Installation, eventually
+from tests.harness import Installation, eventually
 from tests.prometheus import promtool
-from tests.scraping import counted, scrape, scraped, series
+from tests.scraping import counted, scrape, scraped, series, shared
 
 CALL = {"origin": "tel:+18164388687", "destination": "tel:+18165057120"}
 
@@ -96,17 +96,10 @@ async def test_what_a_dead_worker_had_is_counted_as_redelivered_by_the_next(
 async def test_workers_count_the_partitions_they_consume_from(empty: Installation) -> None:
     """Together they have each partition once."""
     workers = await empty.start(2)
-    owned, partitions = series("call_control_owned_partitions"), empty.settings.partitions
-
-    async def all_are_owned() -> bool:
-        counts = [(await scrape(worker))[owned] for worker in workers]
-        return sum(counts) == partitions and all(counts)
-
-    for _ in range(int(PATIENCE_SECONDS * 10)):
-        if await all_are_owned():
-            break
-        await asyncio.sleep(0.1)
-    assert await all_are_owned()
+    await shared(workers, empty.settings.partitions)
+    owned = series("call_control_owned_partitions")
+    counts = [(await scrape(worker))[owned] for worker in workers]
+    assert sum(counts) == empty.settings.partitions
 
 
 async def test_the_age_of_what_is_not_acknowledged_grows_until_it_is(calls: Installation) -> None:
