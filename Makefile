@@ -50,8 +50,9 @@ shell: setup ## Open a shell with RabbitMQ and Redis of its own, and callctl on 
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" CALL_CONTROL_HTTP_PORT=0 $(PY) -m deploy.local run -- "$${SHELL:-/bin/sh}"
 
 test: setup .venv/bench ## Run all tests (ARGS="-k word" to select)
-	@# A file's tests together, on servers of their own for each of the two processes.
-	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	@# A file's tests together, on servers of their own for each of the two processes; in the order
+	@# of their names, by which what takes longest does not come last, when one process has no work.
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: setup .venv/bench ## Compare the worker with its peers, 45 minutes (ARGS=--quick for a minute; ARGS=--help)
 	$(PY) -m tests.bench $(ARGS)
