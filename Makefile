@@ -67,7 +67,7 @@ chaos: setup ## Break everything under load for MINUTES, and fuzz (ARGS="--seed 
 test-docker: setup ## Build the images, and run them, real calls, the demo, and what breaks servers, in containers (engine started if none answers)
 	@# On the event loop that `make test` does not have.
 	CALL_CONTROL_SERVICES=docker CALL_CONTROL_TEST_EVENT_LOOP=uvloop $(PY) -m deploy.local engine -- sh -euc '\
-		$(PY) -m pytest $(DOCKER_TESTS) $(DOCKER_CALLS) $(ARGS); \
+		$(PY) -m pytest -n 2 --dist loadfile $(DOCKER_TESTS) $(DOCKER_CALLS) $(ARGS); \
 		$(PY) -m deploy.local run -- $(DEMO)'
 
 test-versions: setup ## Run what depends on versions on the oldest and newest RabbitMQ and Redis, and on Valkey
