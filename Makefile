@@ -3,6 +3,9 @@
 
 PYTHON ?= python3
 PY := .venv/bin/python
+# A file's tests together, on servers of their own for each of the two processes; in the order of
+# their names, by which what takes longest does not come last, when one process has no work.
+PYTEST := $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 DEMO ?= .venv/bin/callctl demo
 WORKER ?= .venv/bin/callctl worker
 ARGS ?=
@@ -50,9 +53,7 @@ shell: setup ## Open a shell with RabbitMQ and Redis of its own, and callctl on 
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" CALL_CONTROL_HTTP_PORT=0 $(PY) -m deploy.local run -- "$${SHELL:-/bin/sh}"
 
 test: setup .venv/bench ## Run all tests (ARGS="-k word" to select)
-	@# A file's tests together, on servers of their own for each of the two processes; in the order
-	@# of their names, by which what takes longest does not come last, when one process has no work.
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(ARGS)
 
 bench: setup .venv/bench ## Compare the worker with its peers, 45 minutes (ARGS=--quick for a minute; ARGS=--help)
 	$(PY) -m tests.bench $(ARGS)
@@ -67,7 +68,7 @@ chaos: setup ## Break everything under load for MINUTES, and fuzz (ARGS="--seed 
 test-docker: setup ## Build the images, and run them, real calls, the demo, and what breaks servers, in containers (engine started if none answers)
 	@# On the event loop that `make test` does not have.
 	CALL_CONTROL_SERVICES=docker CALL_CONTROL_TEST_EVENT_LOOP=uvloop $(PY) -m deploy.local engine -- sh -euc '\
-		$(PY) -m pytest -n 2 --dist loadfile $(DOCKER_TESTS) $(DOCKER_CALLS) $(ARGS); \
+		$(PYTEST) $(DOCKER_TESTS) $(DOCKER_CALLS) $(ARGS); \
 		$(PY) -m deploy.local run -- $(DEMO)'
 
 test-versions: setup ## Run what depends on versions on the oldest and newest RabbitMQ and Redis, and on Valkey
@@ -77,7 +78,7 @@ test-versions: setup ## Run what depends on versions on the oldest and newest Ra
 	done
 
 test-calls: setup ## Place calls through an Asterisk of their own, heard at both ends
-	$(PY) -m pytest -n 2 --dist loadfile tests/calls $(ARGS)
+	$(PYTEST) tests/calls $(ARGS)
 
 bench-calls: setup ## Measure how fast calls are set up, beside ARI alone
 	$(PY) -m tests.calls.measure $(ARGS)

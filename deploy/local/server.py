@@ -1,12 +1,13 @@
 """What servers that are one process of this machine have in common."""
 
 import signal
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from deploy.local.process import Process
 
 
-class ProcessServer:
+class ProcessServer(ABC):
     """A server, as ``services.Server`` has it, that is one process.
 
     Attributes:
@@ -18,9 +19,9 @@ class ProcessServer:
     stop_seconds: ClassVar[float] = 20.0
     _process: Process
 
+    @abstractmethod
     def answers(self) -> bool:
         """Return whether it serves its clients."""
-        raise NotImplementedError
 
     @property
     def running(self) -> bool:
