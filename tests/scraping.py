@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness import PATIENCE_SECONDS, Worker
-from worker.membership.ranking import ranking
+from tests.shares import shares
 
 #: A series: its name, and its labels in their order.
 Series = tuple[str, tuple[tuple[str, str], ...]]
@@ -53,8 +53,7 @@ async def counted(worker: Worker, messages: int) -> Page:
 
 async def shared(workers: Sequence[Worker], partitions: int) -> Counter[str]:
     """Return how many partitions each worker has, by name, once each has its share and no more."""
-    names = [worker.name for worker in workers]
-    shares = Counter(ranking(names, partition, depth=1)[0] for partition in range(partitions))
+    shared_out = shares([worker.name for worker in workers], partitions)
     owned = series("call_control_owned_partitions")
 
     async def has_its_share(worker: Worker, share: int) -> None:
@@ -63,5 +62,5 @@ async def shared(workers: Sequence[Worker], partitions: int) -> Counter[str]:
         )
 
     for worker in workers:
-        await has_its_share(worker, shares[worker.name])
-    return shares
+        await has_its_share(worker, shared_out[worker.name])
+    return shared_out

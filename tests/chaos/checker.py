@@ -11,9 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from tests.chaos.history import OFFERED, Event, History, Published, Stored
 from tests.unit.naive import NaiveCall
+
+#: Violations that are shown.
+_MOST_SHOWN: Final = 20
 
 
 class Kind(StrEnum):
@@ -46,6 +50,9 @@ class Violation:
     where: str
     detail: str
 
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.where}): {self.detail}"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -64,6 +71,10 @@ class Verdict:
     outcomes: int
     copies: int
     violations: tuple[Violation, ...]
+
+    def breaches(self) -> str:
+        """Return the first violations, for people to read."""
+        return "\n".join(map(str, self.violations[:_MOST_SHOWN]))
 
 
 @dataclass(frozen=True, slots=True)

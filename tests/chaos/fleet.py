@@ -6,6 +6,7 @@ tenths of a second, so that hundreds can be killed in minutes. Otherwise they ar
 """
 
 import asyncio
+import json
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,7 @@ from typing import Final
 
 from tests import saboteur
 from tests.harness import eventually
+from tests.shares import shares
 from worker.cli.app import app
 from worker.settings import PREFIX, EventLoop
 
@@ -40,6 +42,7 @@ _JOIN_SECONDS: Final = 60.0
 #: Workers have them in turn, so that both meet the faults.
 _LOOPS: Final = (EventLoop.UVLOOP, EventLoop.ASYNCIO)
 
+_STARTED: Final = '"worker started"'
 _JOINED: Final = '"worker joined"'
 _LOST: Final = '"session lost"'
 
@@ -76,6 +79,13 @@ class Worker:
         return self.process.exitcode is None
 
     @property
+    def name(self) -> str | None:
+        """Its name among the heartbeats, once it has said it."""
+        lines = self.log.read_text().splitlines()
+        started = next((line for line in lines if _STARTED in line), None)
+        return None if started is None else str(json.loads(started)["worker"])
+
+    @property
     def joined(self) -> bool:
         """Whether it has joined, and not lost its session since."""
         log = self.log.read_text()
@@ -109,9 +119,12 @@ class Fleet:
         environment: Their environment.
         directory: Where their logs go.
         random: Chooses victims.
+        partitions: The number of partitions that they share.
     """
 
-    def __init__(self, environment: Mapping[str, str], directory: Path, random: Random) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], directory: Path, random: Random, partitions: int
+    ) -> None:
         self.workers: list[Worker] = []
         #: How many workers died at each step of the pipeline.
         self.killed_at: Counter[str] = Counter()
@@ -120,6 +133,7 @@ class Fleet:
         self._environment = environment
         self._directory = directory
         self._random = random
+        self._partitions = partitions
         self._stopping = False
         self._started = 0
         self._loop = asyncio.get_running_loop()
@@ -140,9 +154,15 @@ class Fleet:
         )
 
     def any(self) -> Worker:
-        """Return some worker that runs and has joined, or just any."""
-        joined = [worker for worker in self.workers if worker.running and worker.joined]
-        return self._random.choice(joined or self.workers)
+        """Return some worker that runs, has partitions and has joined, or just any.
+
+        One without partitions has no commands: it never gets to a step, and nobody misses it.
+        """
+        named = {worker.name: worker for worker in self.workers if worker.running}
+        names = [name for name in named if name is not None]
+        busy = [named[name] for name in shares(names, self._partitions)] if names else []
+        joined = [worker for worker in busy if worker.joined]
+        return self._random.choice(joined or busy or self.workers)
 
     async def killed(self, worker: Worker) -> None:
         """End a worker with SIGKILL."""

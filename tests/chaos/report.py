@@ -164,9 +164,8 @@ class Report:
         for goal in self.goals():
             facts.add_row(goal.name, f"{goal.found} ({goal.wanted}: {_met(goal)})")
         console.print(facts)
-        for violation in self.verdict.violations[:20]:
-            text = f"{violation.kind} ({violation.where}): {violation.detail}"
-            console.print(text, style="red", markup=False, highlight=False)
+        if self.verdict.violations:
+            console.print(self.verdict.breaches(), style="red", markup=False, highlight=False)
 
     def write(self, directory: Path) -> None:
         """Write ``report.md`` and ``report.json``."""
@@ -210,7 +209,7 @@ class Report:
             yield "## Violations"
         for violation in self.verdict.violations:
             yield ""
-            yield f"- {violation.kind} ({violation.where}): {violation.detail}"
+            yield f"- {violation}"
         for where, lines in self.evidence.items():
             yield ""
             yield f"### {where}"

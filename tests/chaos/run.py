@@ -168,6 +168,7 @@ class _Run:
             },
             logs,
             self._random,
+            self._plan.partitions,
         )
         # Its connection does not outlive the faults.
         admin = Redis.from_url(services.redis_url, retry=Retry(NoBackoff(), 1))

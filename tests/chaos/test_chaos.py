@@ -2,7 +2,6 @@
 
 import secrets
 import signal
-from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from deploy.local import Services
 from tests.chaos import schedule
 from tests.chaos.checker import Kind
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, worker
 from tests.chaos.run import Plan, run
 from tests.chaos.target import Target, fault
 from tests.harness import ROOT
@@ -32,11 +31,20 @@ async def test_nothing_is_lost_or_done_twice_and_all_is_in_order_whatever_breaks
     report.write(directory)
 
     verdict = report.verdict
-    found = Counter(violation.kind for violation in verdict.violations)
-    assert not found, f"seed {seed}: {found}; see {directory}/report.md"
+    assert not verdict.violations, f"seed {seed}, {directory}/report.md:\n{verdict.breaches()}"
     assert verdict.outcomes == verdict.commands > 0
     came = {row.fault for row in report.rows if row.times}
     assert {fault.name for fault in FAULTS} <= came
+    assert report.killed_at.keys() == set(STEPS)
+
+
+async def test_what_waits_for_a_worker_to_work_befalls_one_that_has_partitions(
+    services: Services, tmp_path: Path
+) -> None:
+    """Of three workers two have none, and never get to any step."""
+    faults = (*worker.killed_at_steps, worker.paused)
+    report = await run(services, Plan(faults, 0.0, 1, tmp_path, rate=50.0, partitions=1))
+    assert not report.verdict.violations, report.verdict.breaches()
     assert report.killed_at.keys() == set(STEPS)
 
 

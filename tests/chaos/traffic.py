@@ -17,9 +17,6 @@ from worker.store import CallStore, close, connect
 #: Commands per second of judged traffic: few enough that no backlog hides what a fault costs.
 _RATE: Final = 200.0
 
-#: Violations that are shown.
-_MOST_SHOWN: Final = 20
-
 #: Seconds of judged traffic before and after what is done meanwhile.
 _PAUSE_SECONDS: Final = 1.0
 
@@ -83,7 +80,7 @@ async def judged(installation: Installation) -> AsyncIterator[Traffic]:
         await asyncio.sleep(_PAUSE_SECONDS)
     print(Latency.of(traffic.timeline.timings))  # noqa: T201 - pytest -rP shows it
     verdict = check(await traffic.history())
-    assert not verdict.violations, "\n".join(map(str, verdict.violations[:_MOST_SHOWN]))
+    assert not verdict.violations, verdict.breaches()
     assert verdict.outcomes == verdict.commands > 0
     for worker in installation.workers:
         assert worker.process.returncode is None, worker.log.read_text()[-3000:]

@@ -1,12 +1,12 @@
 """Who has which partition: everybody computes the same, and changes move no more than they must."""
 
-from collections import Counter
 from statistics import mean
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.shares import shares
 from worker.membership.ranking import ranking
 
 PARTITIONS = range(64)
@@ -68,7 +68,7 @@ def test_the_load_is_even_enough(count: int) -> None:
     heaviest = []
     for fleet in range(100):
         workers = [f"fleet-{fleet}-worker-{number}" for number in range(count)]
-        load = Counter(ranking(workers, partition, 1)[0] for partition in PARTITIONS)
+        load = shares(workers, len(PARTITIONS))
         heaviest.append(max(load.values()))
     assert mean(heaviest) <= 1.6 * len(PARTITIONS) / count
 
@@ -77,7 +77,7 @@ def test_the_load_of_a_fleet_is_even_enough() -> None:
     """So with the names that containers of a replicated service get."""
     for count in (2, 4, 8):
         workers = [f"call-control-worker-{number}" for number in range(count)]
-        load = Counter(ranking(workers, partition, 1)[0] for partition in PARTITIONS)
+        load = shares(workers, len(PARTITIONS))
         assert max(load.values()) <= 1.6 * len(PARTITIONS) / count
         assert len(load) == count
 
