@@ -1,4 +1,4 @@
-"""RabbitMQ's alarms, which block whoever publishes."""
+"""What keeps RabbitMQ from confirming: alarms, which block whoever publishes, and mute queues."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,6 +22,18 @@ async def memory_alarm(rabbitmq: Broker) -> AsyncIterator[None]:
         yield
     finally:
         await _set_watermark(rabbitmq, _WATERMARK)
+
+
+@asynccontextmanager
+async def mute_queue(rabbitmq: Broker, queue: str) -> AsyncIterator[None]:
+    """Have a quorum queue that does not answer, as one without its majority."""
+    found = f'rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{queue}">>))'
+    told = "{{ok, Queue}} = {0}, sys:{1}(amqqueue:get_pid(Queue))."
+    await asyncio.to_thread(rabbitmq.ctl, "eval", told.format(found, "suspend"))
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(rabbitmq.ctl, "eval", told.format(found, "resume"))
 
 
 async def _set_watermark(rabbitmq: Broker, part: str) -> None:

@@ -11,7 +11,7 @@ from pamqp import frame
 from pamqp.commands import Basic
 from yarl import URL
 
-from tests.alarms import memory_alarm
+from tests.alarms import memory_alarm, mute_queue
 from tests.chaos.proxy import Proxy
 from tests.harness import Installation, eventually
 from tests.messages import Seen
@@ -54,13 +54,8 @@ async def unconfirming_subscriber(calls: Installation) -> AsyncIterator[None]:
         arguments={"x-queue-type": "quorum", "x-expires": 60_000},
     )
     await queue.bind(calls.names.events, "#")
-    found = f'rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"{queue.name}">>))'
-    told = "{{ok, Queue}} = {0}, sys:{1}(amqqueue:get_pid(Queue))."
-    await asyncio.to_thread(rabbitmq.ctl, "eval", told.format(found, "suspend"))
-    try:
+    async with mute_queue(rabbitmq, queue.name):
         yield
-    finally:
-        await asyncio.to_thread(rabbitmq.ctl, "eval", told.format(found, "resume"))
 
 
 async def test_commands_are_held_while_a_subscribers_queue_does_not_confirm(

@@ -209,7 +209,14 @@ class Publisher:
     def _on_close(self, closing: "asyncio.Future[None]") -> None:
         # A connection found half open cancels whoever waits on it, and says nothing.
         error = None if closing.cancelled() else closing.exception()
-        why = str(error or "") or "connection lost"
+        self.abandon(str(error or "") or "connection lost")
+
+    def abandon(self, why: str) -> None:
+        """Wait for no confirm any more: what has none fails with ``BrokerUnavailable``.
+
+        Args:
+            why: The reason.
+        """
         for _, batch in self._unconfirmed:
             if not batch.done.done():
                 batch.done.set_exception(BrokerUnavailable(f"RabbitMQ: {why} (while publishing)"))

@@ -23,7 +23,7 @@ from worker.broker import connection as broker
 from worker.broker.connection import Channel, Connection, broker_errors, open_channel
 from worker.broker.declaring import declare, find
 from worker.broker.encoding import PERSISTENT
-from worker.broker.publisher import Outgoing, Publisher, open_publisher
+from worker.broker.publisher import Batch, Outgoing, Publisher, open_publisher
 from worker.broker.topology import gateway_topology, topology_of
 from worker.errors import BrokerUnavailable, MayNotConfigure
 from worker.names import Names
@@ -36,8 +36,12 @@ _PREFETCH: Final = 2000
 #: Seconds between two looks at whether another process has the gateway's queue.
 _LOOK_SECONDS: Final = 0.5
 
-#: Seconds that RabbitMQ may take to confirm a report before the connection counts as lost.
+#: Seconds between two looks at whether RabbitMQ blocks what waits for a confirm.
 _CONFIRM_SECONDS: Final = 10.0
+
+#: Seconds that RabbitMQ may take to confirm a report, unless it blocks, before what has no confirm
+#: is said again on another channel. Each copy is kept until then, here and on its way.
+_MOST_CONFIRM_SECONDS: Final = 60.0
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -81,6 +85,7 @@ class Port:
         self._names = names
         self._channel: Channel | None = None
         self._publisher: Publisher | None = None
+        self._opening = asyncio.Lock()
         self._arrived: deque[Taken] = deque()
         self._wake = asyncio.Event()
 
@@ -155,15 +160,39 @@ class Port:
         await broker.until_lost(self._consuming, self._publishing)
 
     async def _publish(self, message: Outgoing) -> None:
-        async with broker_errors("reporting", _CONFIRM_SECONDS):
-            if self._publisher is None or not self._publisher.is_open:
-                self._publisher = await open_publisher(self._publishing)
-            batch = self._publisher.publish([message], mandatory=True)
-            await batch.done
+        publisher = await self._open_publisher()
+        batch = publisher.publish([message], mandatory=True)
+        await self._answered(batch, publisher)
         if batch.refused:
             why = batch.refused[0]
             _log.warning("report refused", why=why)
             raise _Refused(f"RabbitMQ has not taken a report: {why}")
+
+    async def _open_publisher(self) -> Publisher:
+        # A new connection finds many calls that have something to say; they share one channel.
+        async with self._opening:
+            if self._publisher is None or not self._publisher.is_open:
+                self._publisher = await open_publisher(self._publishing)
+            return self._publisher
+
+    async def _answered(self, batch: Batch, publisher: Publisher) -> None:
+        """Wait until RabbitMQ has said something of a batch, however long it blocks.
+
+        Raises:
+            BrokerUnavailable: It no longer can, or has not for too long: then another channel is
+                to be opened. This one stays, since one that waits for a queue would not close.
+        """
+        waited = 0.0
+        while not batch.done.done():
+            done, _ = await asyncio.wait([batch.done], timeout=_CONFIRM_SECONDS)
+            if done or await broker.is_blocked(self._publishing):
+                continue
+            waited += _CONFIRM_SECONDS
+            if waited >= _MOST_CONFIRM_SECONDS:
+                if self._publisher is publisher:
+                    self._publisher = None
+                publisher.abandon(f"no confirm in {waited:g} s")
+        batch.done.result()
 
     def _message(self, report: Report) -> Outgoing:
         named = report.model_copy(update={"gateway": self.gateway})
