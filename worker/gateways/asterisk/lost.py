@@ -17,7 +17,7 @@ from aiormq.exceptions import ChannelAccessRefused
 from schemas.reports import Ended
 from worker.broker import connection as broker
 from worker.broker.declaring import is_there
-from worker.broker.journal import Entry, leave_mark, read_journal
+from worker.broker.journal import Entry, leave_mark, read_journal, read_last_chunk
 from worker.errors import BrokerUnavailable
 from worker.gateways.asterisk.causes import phrase
 from worker.names import Names
@@ -33,11 +33,17 @@ _LIVING: Final = frozenset({"offered", "dialing", "ringing", "connected"})
 
 _CHUNK: Final = 2000
 
-#: The journal's end is where it is silent for so long, in seconds, if no mark can be left there.
-_QUIET_SECONDS: Final = 3.0
+#: Where no mark can be left in the journal, its end is looked for: for so long, in seconds, if it is
+#: empty, and for no longer than so long, since where workers publish, there is always more.
+_PATIENCE_SECONDS: Final = 10.0
+_QUIET_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 2.0
 
 #: How long its end is waited for, in seconds: RabbitMQ reads 30 000 entries in one.
 _MOST_SECONDS: Final = 600.0
+
+#: Tells whether all has been read that stood in the journal when its end was looked for.
+_IsEnd = Callable[[Entry], bool]
 
 
 class Living:
@@ -88,28 +94,42 @@ async def living(settings: Settings, gateway: str) -> dict[str, float]:
     try:
         if not await is_there(connection, journal):
             return {}
-        mark = await _mark(connection, journal)
+        is_end = await _end(connection, journal, since)
+        if is_end is None:
+            return {}
         deadline = time.monotonic() + _MOST_SECONDS
         async with read_journal(connection, journal, since) as reader:
             while time.monotonic() < deadline:
-                patience = _QUIET_SECONDS if mark is None else deadline - time.monotonic()
-                entries = await reader.take(_CHUNK, patience)
+                entries = await reader.take(_CHUNK, deadline - time.monotonic())
                 found.read(entries)
-                if not entries or (mark and any(entry.mark == mark for entry in entries)):
+                if any(map(is_end, entries)):
                     break
     finally:
         await broker.close(connection)
     return found.calls()
 
 
-async def _mark(connection: AbstractConnection, journal: str) -> str | None:
+async def _end(connection: AbstractConnection, journal: str, since: datetime) -> _IsEnd | None:
+    """Return what tells a journal's present end; None if it has nothing since then."""
     try:
-        return await leave_mark(connection, journal)
+        mark = await leave_mark(connection, journal)
     except BrokerUnavailable as error:
-        if isinstance(error.__cause__, ChannelAccessRefused):
-            # A user who may only read it.
-            return None
-        raise
+        if not isinstance(error.__cause__, ChannelAccessRefused):
+            raise
+    else:
+        return lambda entry: entry.mark == mark
+    # A user who may only read it, as the one that deploy/ has for gateways.
+    last = await read_last_chunk(
+        connection,
+        journal,
+        patience_seconds=_PATIENCE_SECONDS,
+        quiet_seconds=_QUIET_SECONDS,
+        most_seconds=_LOOK_SECONDS,
+    )
+    if not any(entry.at is None or entry.at >= since for entry in last):
+        return None
+    end = last[-1].offset
+    return lambda entry: entry.offset >= end
 
 
 def ended(
