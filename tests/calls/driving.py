@@ -104,6 +104,7 @@ class Driven:
     async def listening(self) -> AsyncIterator[None]:
         """Be connected to the events."""
         async with self.ari.events() as events:
+            await self.calls.meet()
 
             async def read() -> None:
                 async for event in events:
@@ -119,7 +120,8 @@ class Driven:
     def ask(self, action: Action, *, redelivered: bool = False) -> str:
         """Ask for an action; return its id."""
 
-        async def acknowledge() -> None:
+        async def acknowledge(*, heard: bool = False) -> None:
+            del heard
             self.memory.settled.append(action.action_id)
 
         self.calls.ask(Asked(action, redelivered, acknowledge))

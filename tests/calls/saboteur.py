@@ -7,10 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from itertools import count
 from typing import Final
 
 from schemas.reports import Answered, Done, Report, Ringing
 from worker.cli.app import app
+from worker.errors import AsteriskUnavailable
+from worker.gateways.asterisk import service
+from worker.gateways.asterisk.calls import Calls
 from worker.gateways.port import Port, Taken
 
 
@@ -37,6 +41,19 @@ def before_it_is_settled() -> None:
     setattr(Port, "settle", settle)  # noqa: B010 - mypy lets no method be assigned
 
 
+def comparisons_fail() -> None:
+    """Have Asterisk not answer in time whenever the calls are compared, but for the first time."""
+    compare, times = Calls.compare, count()
+
+    async def compare_once(self: Calls) -> None:
+        if next(times):
+            raise AsteriskUnavailable("Asterisk: no answer")
+        await compare(self)
+
+    setattr(Calls, "compare", compare_once)  # noqa: B010 - mypy lets no method be assigned
+    setattr(service, "_COMPARE_SECONDS", 0.2)  # noqa: B010 - nor a constant
+
+
 def _before_saying(doomed: Callable[[Report], bool]) -> None:
     take, say = Port.take, Port.say
     asked = set()
@@ -56,10 +73,10 @@ def _before_saying(doomed: Callable[[Report], bool]) -> None:
     setattr(Port, "say", say_or_die)  # noqa: B010 - as above
 
 
-FAULTS: Final = {
-    fault.__name__: fault
-    for fault in (before_ringing_is_reported, before_it_is_reported, before_it_is_settled)
-}
+_DEATHS: Final = (before_ringing_is_reported, before_it_is_reported, before_it_is_settled)
+#: The moments about a call at which a gateway can die.
+DEATHS: Final = tuple(fault.__name__ for fault in _DEATHS)
+FAULTS: Final = {fault.__name__: fault for fault in (*_DEATHS, comparisons_fail)}
 
 
 if __name__ == "__main__":

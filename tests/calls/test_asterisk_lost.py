@@ -8,8 +8,8 @@ import pytest
 from deploy.local import Asterisk, asterisk_server
 from deploy.local.phones import Phones
 from schemas.actions import HangUp, Hold
-from schemas.reports import Ended, Failed
-from tests.calls.driving import digits, driven, originate, settings_of, simple, transfer
+from schemas.reports import Answered, Ended, Failed, Offered
+from tests.calls.driving import answer, digits, driven, originate, settings_of, simple, transfer
 from worker.errors import AsteriskUnavailable
 
 wait = asyncio.to_thread
@@ -55,6 +55,27 @@ async def test_every_call_ends_with_its_asterisk(own: Asterisk, box: Phones) -> 
             await gateway.idle()
             # And the next one is an ordinary one.
             await gateway.hang_up(await gateway.connected(box.answering(), box.answering()))
+
+
+async def test_a_call_that_comes_in_while_asterisk_is_found_to_be_new_goes_on(
+    own: Asterisk, box: Phones
+) -> None:
+    """Its events come before the comparison with what there is."""
+    bob = box.answering(tone=500)
+    async with driven(settings_of(own), listens=False) as gateway:
+        async with gateway.listening():
+            await gateway.calls.compare()
+        own.kill()
+        own.start()
+        async with gateway.listening():
+            carol = box.calling("+15550002", (own.address, own.sip_port), tone=600)
+            offered = await gateway.heard(Offered)
+            await gateway.calls.compare()
+            assert isinstance(await gateway.done(answer(offered, bob)), Answered)
+            await wait(carol.wait_tones, 500)
+            await gateway.hang_up(offered.request_id)
+            assert not any(isinstance(each, Ended) for each in gateway.reports)
+            await gateway.idle()
 
 
 async def test_what_is_asked_of_a_silent_asterisk_fails(own: Asterisk, box: Phones) -> None:

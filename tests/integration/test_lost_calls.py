@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from aio_pika import Message
+from pamqp.common import FieldValue
 from pydantic import SecretStr
 
 from deploy.local import Services
@@ -31,7 +32,7 @@ async def guarded(services: Services) -> AsyncIterator[Guarded]:
 
 async def write(calls: Installation, request_id: str, state: str = "connected") -> None:
     """Write an event of a call into the journal."""
-    headers = {
+    headers: dict[str, FieldValue] = {
         "request_id": request_id,
         "sequence": 1 if state == "connected" else 2,
         "call_state": state,

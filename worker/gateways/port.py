@@ -125,14 +125,24 @@ class Port:
             await self._wake.wait()
         return self._arrived.popleft()
 
-    async def settle(self, taken: Taken) -> None:
+    async def settle(self, taken: Taken, *, heard: bool = False) -> None:
         """Acknowledge an action: its report is confirmed, or the network remembers it.
+
+        One that is not acknowledged comes back, and by then may have expired; so it is answered
+        as if nobody had taken it.
+
+        Args:
+            taken: The action.
+            heard: Whether to wait until RabbitMQ has heard it, which says nothing to an
+                acknowledgement, but answers what comes behind it on the channel.
 
         Raises:
             BrokerUnavailable: The connection is gone, and it will come back.
         """
         async with broker_errors("settling an action"):
             await taken.channel.basic_ack(taken.tag)
+            if heard:
+                await taken.channel.basic_qos(prefetch_count=_PREFETCH)
 
     async def say(self, report: Report) -> None:
         """Publish a report, and return when RabbitMQ has it.

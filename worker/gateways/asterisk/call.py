@@ -9,7 +9,7 @@ import structlog
 
 from schemas.actions import Answer, HangUp, Originate, Redirect, Transfer
 from schemas.reports import Failed, Offered, Report
-from worker.errors import AsteriskRefused, AsteriskUnavailable, place
+from worker.errors import AsteriskRefused, AsteriskUnavailable, BrokerUnavailable, place
 from worker.gateways.asterisk import midcall, ringing
 from worker.gateways.asterisk.causes import end_status, failure_status, phrase
 from worker.gateways.asterisk.context import Asked, Context, Refusal
@@ -24,6 +24,7 @@ from worker.gateways.asterisk.events import (
     Progressed,
     Started,
 )
+from worker.gateways.asterisk.mending import mend
 from worker.gateways.asterisk.names import Made, action_key, call_key
 from worker.gateways.asterisk.snapshot import Snapshot
 from worker.gateways.asterisk.state import Attempt, CallState, Leg
@@ -37,6 +38,7 @@ _DYING_SECONDS: Final = 30.0
 #: How much too early Asterisk may find that something has rung for too long, in seconds.
 _EARLY_SECONDS: Final = 0.5
 
+_NOT_CALLED: Final = "it did not ring, and whether it was called is not known"
 _MISSED: Final = "what happened was missed, and is not known"
 
 
@@ -133,7 +135,7 @@ class Call:
 
     async def _give_up(self, attempt: Attempt) -> None:
         if attempt.deadline < attempt.give_up_at:
-            await fail(self._ctx, self.state, 500, "its gateway was lost before it rang")
+            await fail(self._ctx, self.state, 500, _NOT_CALLED)
         else:
             await fail(self._ctx, self.state, 408, "it rang for too long")
 
@@ -141,7 +143,7 @@ class Call:
         self._is_busy = True
         try:
             await self._handle(item)
-        except (AsteriskUnavailable, AsteriskRefused) as error:
+        except (AsteriskUnavailable, AsteriskRefused, BrokerUnavailable) as error:
             _log.warning("not done", request_id=self.state.request_id, why=str(error))
         except Exception as error:  # noqa: BLE001 - see below
             # A bug costs this step of this call. The text may quote a number.
@@ -163,6 +165,9 @@ class Call:
                 for report in item.reports:
                     await self._ctx.say(report)
                 await ringing.advance(self._ctx, self.state)
+                if self.state.near is not None and self.state.is_offered:
+                    # Whoever had it may have come no further than to say that it is there.
+                    await self._ctx.ari.ring(self.state.near.id)
             case Attempt():
                 await self._give_up(item)
             case _:
@@ -184,6 +189,8 @@ class Call:
                 report = self._failed(asked, 500, phrase(500, "Asterisk does not do it"))
             except AsteriskUnavailable:
                 report = self._failed(asked, 503, phrase(503, "Asterisk does not answer"))
+            except BrokerUnavailable:
+                raise
             except Exception:
                 await ctx.say(self._failed(asked, 500, phrase(500)))
                 await asked.settle()
@@ -202,8 +209,7 @@ class Call:
         if isinstance(action, Originate | Answer | Redirect | Transfer):
             await ringing.begin(self._ctx, self.state, action)
             return None
-        begun = asked.redelivered or action.again
-        return await midcall.do(self._ctx, self.state, action, redelivered=begun)
+        return await midcall.do(self._ctx, self.state, action, asked)
 
     def _failed(self, asked: Asked, status: int, reason: str) -> Failed:
         return Failed(
@@ -322,19 +328,10 @@ class Call:
                 continue
             leg.bridge = snapshot.bridge_of(leg.id)
             await self._reached(leg, channel.state)
-        await self._mend(snapshot)
+        await mend(self._ctx, state, snapshot)
         if state.attempt is not None:
             state.attempt.asked -= {leg.id for leg in state.legs()} | {"answer"}
         await ringing.advance(self._ctx, state)
-
-    async def _mend(self, snapshot: Snapshot) -> None:
-        """Connect again whom a hold that failed half way has left apart."""
-        state, far = self.state, self.state.far
-        if far is None or state.bridge is None or state.held or state.attempt is not None:
-            return
-        if far.touched_at < snapshot.began_at and far.bridge != state.bridge:
-            await self._ctx.ari.stop_music(far.id)
-            await self._ctx.ari.add(state.bridge, far.id)
 
 
 def offered(state: CallState) -> Offered:

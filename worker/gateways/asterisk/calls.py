@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
-from typing import Any, Final, Self
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any, Final, Self, TypeVar
 
 import structlog
 
@@ -22,6 +23,7 @@ from worker.gateways.asterisk.snapshot import Snapshot, take
 from worker.gateways.asterisk.state import CallState
 
 _log: Final = structlog.get_logger(__name__)
+_T = TypeVar("_T")
 
 #: How long the claim of an attempt that has failed is kept, in seconds.
 CLAIM_SECONDS: Final = 60.0
@@ -29,8 +31,8 @@ CLAIM_SECONDS: Final = 60.0
 #: Seconds between two looks at whether all is dealt with.
 _LOOK_SECONDS: Final = 0.05
 
-#: Notes that are read at a time.
-_READING: Final = 32
+#: How much is asked of Asterisk, or told to RabbitMQ, at a time.
+_AT_A_TIME: Final = 32
 
 
 class Calls:
@@ -52,6 +54,7 @@ class Calls:
         self._call_of: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_at: str | None = None
+        self._swept = False
         metrics.calls.set_function(lambda: len(self._calls))
 
     def __len__(self) -> int:
@@ -62,7 +65,7 @@ class Calls:
 
     @property
     def asterisk_started_at(self) -> float:
-        """When Asterisk was started, in seconds since the epoch; 0 before ``compare``."""
+        """When Asterisk was started, in seconds since the epoch; 0 before ``meet``."""
         return read_time(self._started_at)
 
     async def __aenter__(self) -> Self:
@@ -105,8 +108,8 @@ class Calls:
         if call is not None:
             call.put(event)
 
-    async def compare(self) -> None:
-        """Compare the calls with what there is on Asterisk, and make up for the difference.
+    async def meet(self) -> None:
+        """Find out whether it is the Asterisk that it was; ask before any of its events is told.
 
         Raises:
             AsteriskUnavailable: It does not answer.
@@ -117,7 +120,14 @@ class Calls:
             self._call_of.clear()
             for call in self._calls.values():
                 call.put(Restarted())
-        is_first, self._started_at = self._started_at is None, started_at
+        self._started_at = started_at
+
+    async def compare(self) -> None:
+        """Compare the calls with what there is on Asterisk, and make up for the difference.
+
+        Raises:
+            AsteriskUnavailable: It does not answer.
+        """
         snapshot = await take(self._ctx.ari)
         strangers = {
             channel.id: channel
@@ -137,7 +147,7 @@ class Calls:
         for report in found.reports:
             if self._ctx.outcomes.of(report.request_id, report.action_id or "") is None:
                 await self._ctx.say(report)
-        await self._sweep(snapshot, is_first=is_first)
+        await self._sweep(snapshot)
         self._forget(snapshot)
         self._ctx.metrics.resyncs.inc()
 
@@ -203,14 +213,11 @@ class Calls:
         self._begin(hang_up())
 
     async def _notes(self, channels: Iterable[Channel]) -> dict[str, Note | None]:
-        reading = asyncio.Semaphore(_READING)
-
         async def read(channel_id: str) -> tuple[str, Note | None]:
-            async with reading:
-                return channel_id, Note.read(await self._ctx.ari.variable(channel_id, VARIABLE))
+            return channel_id, Note.read(await self._ctx.ari.variable(channel_id, VARIABLE))
 
         legs = [channel.id for channel in channels if self._finder.is_leg(channel.id)]
-        return dict(await asyncio.gather(*map(read, legs)))
+        return dict(await _some_at_a_time(partial(read, leg) for leg in legs))
 
     async def _adopt(self, found: FoundCall) -> None:
         """Take over a call that is there."""
@@ -245,14 +252,15 @@ class Calls:
     async def _subscribed(self, state: CallState) -> bool:
         return state.near is not None and await self._ctx.ari.subscribe(state.near.id)
 
-    async def _sweep(self, snapshot: Snapshot, *, is_first: bool) -> None:
+    async def _sweep(self, snapshot: Snapshot) -> None:
         """Say what is to be said of claims of which nothing else is left, and remove old ones."""
         now = time.monotonic()
-        for bridge, (request_id, action_id) in self._finder.empty_claims(snapshot).items():
+
+        async def sweep(bridge: str, request_id: str, action_id: str) -> None:
             call = self._calls.get(request_id)
             if call is not None and call.uses(bridge):
-                continue
-            if is_first and self._ctx.outcomes.of(request_id, action_id) is None:
+                return
+            if not self._swept and self._ctx.outcomes.of(request_id, action_id) is None:
                 await self._ctx.say(unknown(request_id, action_id))
             left_at = self._ctx.claims.get(bridge)
             age = (
@@ -263,6 +271,12 @@ class Calls:
             if age > CLAIM_SECONDS:
                 await self._ctx.ari.remove_bridge(bridge)
                 self._ctx.claims.pop(bridge, None)
+
+        # Each attempt that failed in the last minutes has left one, and whoever takes over begins
+        # with them.
+        claims = self._finder.empty_claims(snapshot)
+        await _some_at_a_time(partial(sweep, bridge, *action) for bridge, action in claims.items())
+        self._swept = True
 
     def _forget(self, snapshot: Snapshot) -> None:
         """Forget channels that are gone without an event, and claims that are."""
@@ -277,3 +291,14 @@ class Calls:
         for bridge, left_at in list(self._ctx.claims.items()):
             if bridge not in snapshot.bridges and left_at < snapshot.began_at:
                 del self._ctx.claims[bridge]
+
+
+async def _some_at_a_time(work: Iterable[Callable[[], Awaitable[_T]]]) -> list[_T]:
+    """Do much at once, though not all of it, and return what comes of it in its order."""
+    slots = asyncio.Semaphore(_AT_A_TIME)
+
+    async def one(each: Callable[[], Awaitable[_T]]) -> _T:
+        async with slots:
+            return await each()
+
+    return await asyncio.gather(*map(one, work))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -37,24 +37,48 @@ class Saying(Protocol):
         """Publish a report, and return when it is confirmed."""
 
 
-@dataclass(frozen=True, slots=True)
+class Acknowledge(Protocol):
+    """What lets go of an action for good: ``worker.gateways.port.Port.settle`` of it."""
+
+    async def __call__(self, *, heard: bool = False) -> None:
+        """Acknowledge it."""
+
+
+@dataclass(slots=True)
 class Asked:
     """An action in hand.
 
     Attributes:
         action: What to do.
-        redelivered: Whether it may have been begun before.
+        redelivered: Whether RabbitMQ has given it to somebody before.
         acknowledge: What lets go of it for good.
+        is_settled: Whether it has been acknowledged.
     """
 
     action: Action
     redelivered: bool
-    acknowledge: Callable[[], Awaitable[None]]
+    acknowledge: Acknowledge
+    is_settled: bool = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether it may have been begun before."""
+        return self.redelivered or self.action.again
 
     async def settle(self) -> None:
         """Acknowledge it; over a connection that is gone there is no need to."""
-        with suppress(BrokerUnavailable):
-            await self.acknowledge()
+        if not self.is_settled:
+            with suppress(BrokerUnavailable):
+                await self.acknowledge()
+
+    async def settle_first(self) -> None:
+        """Acknowledge what must not come back, and return when RabbitMQ has heard of it.
+
+        Raises:
+            BrokerUnavailable: The connection is gone; it may come back, and is not to be done.
+        """
+        await self.acknowledge(heard=True)
+        self.is_settled = True
 
 
 class Refusal(Exception):

@@ -33,8 +33,8 @@ _LIVING: Final = frozenset({"offered", "dialing", "ringing", "connected"})
 
 _CHUNK: Final = 2000
 
-#: Where no mark can be left in the journal, its end is looked for: for so long, in seconds, if it is
-#: empty, and for no longer than so long, since where workers publish, there is always more.
+#: Where no mark can be left in the journal, how long its end is looked for, in seconds: if it is
+#: empty; until it is silent; and at most, since where workers publish, there is always more.
 _PATIENCE_SECONDS: Final = 10.0
 _QUIET_SECONDS: Final = 0.5
 _LOOK_SECONDS: Final = 2.0

@@ -10,7 +10,7 @@ from schemas.actions import HangUp, Hold, Mute, Reject, Retrieve, SendDigits, Un
 from schemas.reports import Done
 from worker.errors import AsteriskRefused, AsteriskUnavailable
 from worker.gateways.asterisk.causes import REJECTIONS
-from worker.gateways.asterisk.context import Context, Refusal
+from worker.gateways.asterisk.context import Asked, Context, Refusal
 from worker.gateways.asterisk.events import Destroyed, Entered, Event, Left
 from worker.gateways.asterisk.state import CallState, Leg
 from worker.gateways.asterisk.teardown import clear
@@ -29,10 +29,17 @@ _MOST_DIGITS_SECONDS: Final = 4.0
 Immediate = Hold | Retrieve | Mute | UnMute | SendDigits | Reject | HangUp
 
 
-async def do(ctx: Context, call: CallState, action: Immediate, *, redelivered: bool) -> Done:
+async def do(ctx: Context, call: CallState, action: Immediate, asked: Asked) -> Done:
     """Do an action, and return its report.
 
+    Args:
+        ctx: What calls share.
+        call: The call.
+        action: The action.
+        asked: The same as it has come.
+
     Raises:
+        BrokerUnavailable: It must not be done, since it may come back.
         Refusal: It cannot be done.
         AsteriskRefused: Asterisk does not do it.
         AsteriskUnavailable: Asterisk does not answer.
@@ -41,7 +48,7 @@ async def do(ctx: Context, call: CallState, action: Immediate, *, redelivered: b
         case HangUp():
             await _hang_up(ctx, call)
         case Reject():
-            await _reject(ctx, call, redelivered=redelivered)
+            await _reject(ctx, call, redelivered=asked.begun)
         case Hold():
             await _hold(ctx, call)
         case Retrieve():
@@ -51,7 +58,7 @@ async def do(ctx: Context, call: CallState, action: Immediate, *, redelivered: b
         case UnMute():
             await ctx.ari.un_mute(_connected(call)[0].id)
         case SendDigits():
-            await _send_digits(ctx, call, action, redelivered=redelivered)
+            await _send_digits(ctx, call, action, asked)
     return Done(request_id=call.request_id, action_id=action.action_id)
 
 
@@ -91,14 +98,15 @@ async def _retrieve(ctx: Context, call: CallState) -> None:
     call.held = False
 
 
-async def _send_digits(
-    ctx: Context, call: CallState, action: SendDigits, *, redelivered: bool
-) -> None:
-    if redelivered:
+async def _send_digits(ctx: Context, call: CallState, action: SendDigits, asked: Asked) -> None:
+    if asked.begun:
         # They would be sent twice, and might buy twice.
         raise Refusal(500, "whether the digits were sent is not known, so they are not sent again")
     _, far, _ = _connected(call)
     digits = action.digits.get_secret_value()
+    # If this process dies from here on, the command is answered 504. One that came back could
+    # expire on its way to the next, and be answered 503, as if it had not been taken.
+    await asked.settle_first()
     try:
         await ctx.ari.send_digits(far.id, digits)
     except AsteriskUnavailable:

@@ -164,6 +164,7 @@ async def _dial(ctx: Context, leg: Leg, caller: Leg | None, attempt: Attempt) ->
         await ctx.ari.dial(leg.id, caller.id if caller else None, attempt.ring_seconds)
     except AsteriskUnavailable:
         leg.touch()
+        attempt.silent_until = time.monotonic() + SILENT_SECONDS
 
 
 async def _undo(ctx: Context, call: CallState, attempt: Attempt) -> None:

@@ -232,6 +232,8 @@ class Service:
         await term.claimed.wait()
         failure: Unavailable | None = None
         async with ari.events() as events:
+            # Before any event is read: one of a new Asterisk is of a call that goes on.
+            await term.calls.meet()
             _log.info("connected to Asterisk")
             term.connected.set()
             self._metrics.connected.set(1)
@@ -240,6 +242,7 @@ class Service:
                     # At once, and whatever else takes long: Asterisk cuts slow readers off.
                     tasks.create_task(self._read(events, term))
                     tasks.create_task(self._keep_comparing(term))
+                    tasks.create_task(self._account(term))
             except* Unavailable as failures:
                 failure = _first(failures)
             finally:
@@ -257,27 +260,38 @@ class Service:
         raise AsteriskUnavailable("Asterisk: connection lost")
 
     async def _keep_comparing(self, term: _Term) -> None:
-        """Compare the calls with Asterisk's: now, and from time to time, in case one was missed."""
+        """Compare the calls with Asterisk's: now, and from time to time, in case one was missed.
+
+        Raises:
+            AsteriskUnavailable: It does not answer, so that nobody knows what there is.
+        """
         while True:
             try:
                 await term.calls.compare()
-            except AsteriskRefused as refused:
-                raise AsteriskUnavailable(str(refused)) from None
-            if not term.compared.is_set():
-                term.compared.set()
-                _log.info("gateway ready", calls=len(term.calls))
-            if not term.accounted:
-                await self._account(term)
+            except (AsteriskUnavailable, AsteriskRefused) as error:
+                if not term.compared.is_set():
+                    raise AsteriskUnavailable(str(error)) from None
+                # Events go on, and the connection tells if they do not.
+                _log.warning("not compared", why=str(error))
+            else:
+                if not term.compared.is_set():
+                    term.compared.set()
+                    _log.info("gateway ready", calls=len(term.calls))
             await asyncio.sleep(_COMPARE_SECONDS)
 
     async def _account(self, term: _Term) -> None:
         """Report the calls that ended while no gateway was there."""
-        try:
-            calls = await lost.living(self._settings, self._asterisk.name)
-        except BrokerUnavailable as error:
-            # Again, with the next comparison.
-            _log.warning("journal not read", why=str(error))
+        # What is known of the calls must not be older than what is read.
+        await term.compared.wait()
+        if term.accounted:
             return
+        calls = None
+        while calls is None:
+            try:
+                calls = await lost.living(self._settings, self._asterisk.name)
+            except BrokerUnavailable as error:
+                _log.warning("journal not read", why=str(error))
+                await asyncio.sleep(_MOST_BACKOFF_SECONDS)
         for report in lost.ended(calls, term.calls.__contains__, term.calls.asterisk_started_at):
             _log.warning("call was lost", request_id=report.request_id)
             await term.reporter.say(report)

@@ -9,6 +9,7 @@ from schemas.reports import Ended, Failed
 from worker.errors import AsteriskRefused, AsteriskUnavailable
 from worker.gateways.asterisk.causes import phrase
 from worker.gateways.asterisk.context import Context
+from worker.gateways.asterisk.mending import put_back
 from worker.gateways.asterisk.state import CallState, Leg
 
 _log: Final = structlog.get_logger(__name__)
@@ -85,6 +86,7 @@ async def fail(ctx: Context, call: CallState, status: int, detail: str = "") -> 
     ctx.claims[attempt.bridge] = time.monotonic()
     if attempt.leg is not None:
         await drop(ctx, call, attempt.leg)
+    await put_back(ctx, call, attempt)
     began = attempt.began
     if began:
         call.over = True
