@@ -35,7 +35,8 @@ def before_it_is_reported() -> None:
 def before_it_is_settled() -> None:
     """Die when what was asked has been reported, and before its action is acknowledged."""
 
-    async def settle(_: Port, __: Taken) -> None:
+    async def settle(_: Port, __: Taken, *, heard: bool = False) -> None:
+        del heard
         _die()
 
     setattr(Port, "settle", settle)  # noqa: B010 - mypy lets no method be assigned

@@ -58,13 +58,14 @@ async def test_a_report_waits_while_rabbitmq_blocks_publishing(
     idle: Installation, port: Port, rabbitmq: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not written again meanwhile: copies would pile up here, and come all at once."""
-    monkeypatch.setattr(ports, "_CONFIRM_SECONDS", 0.1)
-    monkeypatch.setattr(ports, "_MOST_CONFIRM_SECONDS", 0.3)
     await port.say(REPORT)
+    monkeypatch.setattr(ports, "_CONFIRM_SECONDS", 0.2)
+    monkeypatch.setattr(ports, "_MOST_CONFIRM_SECONDS", 2.0)
     async with memory_alarm(rabbitmq):
         saying = asyncio.create_task(port.say(REPORT))
-        await asyncio.wait([saying], timeout=3)
+        await asyncio.wait([saying], timeout=6)
         assert not saying.done()
+        monkeypatch.undo()
     await asyncio.wait_for(saying, 30)
     assert await waiting(idle) == 2
 
@@ -73,13 +74,14 @@ async def test_a_report_without_a_confirm_is_given_back_to_be_said_on_another_ch
     idle: Installation, port: Port, rabbitmq: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RabbitMQ may have lost it, or the confirm, for ever; all that wait are told at once."""
+    await port.say(REPORT)
     monkeypatch.setattr(ports, "_CONFIRM_SECONDS", 0.2)
     monkeypatch.setattr(ports, "_MOST_CONFIRM_SECONDS", 1.0)
-    await port.say(REPORT)
     async with mute_queue(rabbitmq, idle.names.partition(0)):
         said = await asyncio.gather(*(port.say(REPORT) for _ in range(3)), return_exceptions=True)
         assert {type(each) for each in said} == {BrokerUnavailable}
         assert "no confirm" in str(said[0])
+    monkeypatch.undo()
     await port.say(REPORT)
     # Those that were given back had been taken, in this case.
     assert await waiting(idle) == 5

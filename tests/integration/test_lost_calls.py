@@ -14,7 +14,9 @@ from deploy.local import Services
 from tests.guarded import Guarded, guarded_installation, set_passwords
 from tests.harness import PATIENCE_SECONDS, Installation
 from worker.broker.declaring import establish
+from worker.broker.journal import leave_mark
 from worker.broker.topology import topology
+from worker.errors import BrokerUnavailable
 from worker.gateways.asterisk.lost import living
 
 WEST = "west"
@@ -56,6 +58,7 @@ async def traffic(calls: Installation) -> AsyncIterator[None]:
     flowing = asyncio.create_task(flow())
     try:
         yield
+        assert not flowing.done(), "there was no traffic"
     finally:
         flowing.cancel()
         await asyncio.wait([flowing])
@@ -83,3 +86,9 @@ async def test_an_empty_journal_tells_of_no_calls(guarded: Guarded) -> None:
     )
     async with asyncio.timeout(PATIENCE_SECONDS):
         assert await living(settings, WEST) == {}
+
+
+async def test_a_journal_that_is_gone_takes_no_mark(idle: Installation) -> None:
+    """It was deleted just now; whoever wanted to leave one tries again."""
+    with pytest.raises(BrokerUnavailable, match="does not take a mark"):
+        await leave_mark(idle.connection, f"{idle.names.journal}.gone")

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Final
 
 from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import DeliveryError
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.common import FieldValue
@@ -25,6 +26,7 @@ from pamqp.common import FieldValue
 from worker.broker.connection import broker_errors, open_channel
 from worker.broker.reader import PREFETCH, Reader, reading
 from worker.broker.topology import MARK, PENDING
+from worker.errors import BrokerUnavailable
 
 #: The header that says a message's place in its stream, and the argument that says where to begin.
 OFFSET: Final = "x-stream-offset"
@@ -113,6 +115,8 @@ async def leave_mark(connection: AbstractConnection, journal: str) -> str:
             await channel.basic_publish(
                 b"{}", routing_key=journal, properties=properties, mandatory=True
             )
+    except DeliveryError as error:
+        raise BrokerUnavailable("RabbitMQ: the journal does not take a mark") from error
     finally:
         if not channel.is_closed:
             async with broker_errors("closing a channel"):

@@ -150,8 +150,8 @@ class Port:
         A partition that is full is waited for: what the network has done cannot be undone.
 
         Raises:
-            BrokerUnavailable: The connection is gone; it may have been published or not. Said once
-                more, it changes nothing.
+            BrokerUnavailable: The connection is gone, or RabbitMQ has not confirmed what was said
+                for too long. It may have been published or not; said once more, it changes nothing.
         """
         message = self._message(report)
         async for attempt in AsyncRetrying(

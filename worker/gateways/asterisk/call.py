@@ -9,7 +9,7 @@ import structlog
 
 from schemas.actions import Answer, HangUp, Originate, Redirect, Transfer
 from schemas.reports import Failed, Offered, Report
-from worker.errors import AsteriskRefused, AsteriskUnavailable, BrokerUnavailable, place
+from worker.errors import AsteriskRefused, AsteriskUnavailable, place
 from worker.gateways.asterisk import midcall, ringing
 from worker.gateways.asterisk.causes import end_status, failure_status, phrase
 from worker.gateways.asterisk.context import Asked, Context, Refusal
@@ -143,7 +143,7 @@ class Call:
         self._is_busy = True
         try:
             await self._handle(item)
-        except (AsteriskUnavailable, AsteriskRefused, BrokerUnavailable) as error:
+        except (AsteriskUnavailable, AsteriskRefused) as error:
             _log.warning("not done", request_id=self.state.request_id, why=str(error))
         except Exception as error:  # noqa: BLE001 - see below
             # A bug costs this step of this call. The text may quote a number.
@@ -165,7 +165,7 @@ class Call:
                 for report in item.reports:
                     await self._ctx.say(report)
                 await ringing.advance(self._ctx, self.state)
-                if self.state.near is not None and self.state.is_offered:
+                if self.state.near and self.state.is_offered and self.state.attempt is None:
                     # Whoever had it may have come no further than to say that it is there.
                     await self._ctx.ari.ring(self.state.near.id)
             case Attempt():
@@ -189,8 +189,6 @@ class Call:
                 report = self._failed(asked, 500, phrase(500, "Asterisk does not do it"))
             except AsteriskUnavailable:
                 report = self._failed(asked, 503, phrase(503, "Asterisk does not answer"))
-            except BrokerUnavailable:
-                raise
             except Exception:
                 await ctx.say(self._failed(asked, 500, phrase(500)))
                 await asked.settle()
@@ -255,7 +253,7 @@ class Call:
             return
         leg.state = reached
         attempt = self.state.attempt
-        if attempt is not None:
+        if attempt is not None and leg is (attempt.leg or self.state.near):
             attempt.silent_until = None
         if reached is ChannelState.RINGING and attempt is not None and leg is attempt.leg:
             await ringing.rings(self._ctx, self.state, 180)

@@ -294,11 +294,20 @@ class Calls:
 
 
 async def _some_at_a_time(work: Iterable[Callable[[], Awaitable[_T]]]) -> list[_T]:
-    """Do much at once, though not all of it, and return what comes of it in its order."""
+    """Do much at once, though not all of it, and return what comes of it in its order.
+
+    Raises:
+        AsteriskUnavailable: Or whatever else one of them raised, once all are over: whoever tries
+            again must not find them under way.
+    """
     slots = asyncio.Semaphore(_AT_A_TIME)
 
     async def one(each: Callable[[], Awaitable[_T]]) -> _T:
         async with slots:
             return await each()
 
-    return await asyncio.gather(*map(one, work))
+    done = await asyncio.gather(*map(one, work), return_exceptions=True)
+    for each in done:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in done if not isinstance(each, BaseException)]

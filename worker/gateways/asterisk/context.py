@@ -41,7 +41,14 @@ class Acknowledge(Protocol):
     """What lets go of an action for good: ``worker.gateways.port.Port.settle`` of it."""
 
     async def __call__(self, *, heard: bool = False) -> None:
-        """Acknowledge it."""
+        """Acknowledge it.
+
+        Args:
+            heard: Whether to return only when RabbitMQ has heard it.
+
+        Raises:
+            BrokerUnavailable: The connection is gone, and it may come back.
+        """
 
 
 @dataclass(slots=True)
@@ -75,7 +82,7 @@ class Asked:
         """Acknowledge what must not come back, and return when RabbitMQ has heard of it.
 
         Raises:
-            BrokerUnavailable: The connection is gone; it may come back, and is not to be done.
+            BrokerUnavailable: The connection is gone, and it may come back.
         """
         await self.acknowledge(heard=True)
         self.is_settled = True

@@ -20,6 +20,8 @@ async def put_back(ctx: Context, call: CallState, failed: Attempt) -> None:
     if near.bridge == failed.bridge or near.id in failed.asked:
         try:
             await ctx.ari.add(call.bridge, near.id)
+            # Whatever list says otherwise is older.
+            near.touch()
         except (AsteriskUnavailable, AsteriskRefused) as error:
             # It is seen when the two are compared.
             _log.warning("not put back", request_id=call.request_id, why=str(error))

@@ -8,7 +8,7 @@ from typing import Final
 
 from schemas.actions import HangUp, Hold, Mute, Reject, Retrieve, SendDigits, UnMute
 from schemas.reports import Done
-from worker.errors import AsteriskRefused, AsteriskUnavailable
+from worker.errors import AsteriskRefused, AsteriskUnavailable, BrokerUnavailable
 from worker.gateways.asterisk.causes import REJECTIONS
 from worker.gateways.asterisk.context import Asked, Context, Refusal
 from worker.gateways.asterisk.events import Destroyed, Entered, Event, Left
@@ -39,7 +39,6 @@ async def do(ctx: Context, call: CallState, action: Immediate, asked: Asked) -> 
         asked: The same as it has come.
 
     Raises:
-        BrokerUnavailable: It must not be done, since it may come back.
         Refusal: It cannot be done.
         AsteriskRefused: Asterisk does not do it.
         AsteriskUnavailable: Asterisk does not answer.
@@ -106,7 +105,10 @@ async def _send_digits(ctx: Context, call: CallState, action: SendDigits, asked:
     digits = action.digits.get_secret_value()
     # If this process dies from here on, the command is answered 504. One that came back could
     # expire on its way to the next, and be answered 503, as if it had not been taken.
-    await asked.settle_first()
+    try:
+        await asked.settle_first()
+    except BrokerUnavailable:
+        raise Refusal(503, "RabbitMQ was lost before the digits were sent") from None
     try:
         await ctx.ari.send_digits(far.id, digits)
     except AsteriskUnavailable:

@@ -280,7 +280,10 @@ async def rings(ctx: Context, call: CallState, status: int) -> None:
         status: 180, or 183 if it does not ring, but says something.
     """
     attempt = call.attempt
-    if attempt is None or attempt.rang or not attempt.began:
+    if attempt is None:
+        return
+    attempt.silent_until = None
+    if attempt.rang or not attempt.began:
         return
     attempt.rang = True
     await ctx.say(

@@ -291,7 +291,7 @@ class Service:
                 calls = await lost.living(self._settings, self._asterisk.name)
             except BrokerUnavailable as error:
                 _log.warning("journal not read", why=str(error))
-                await asyncio.sleep(_MOST_BACKOFF_SECONDS)
+                await asyncio.sleep(_COMPARE_SECONDS)
         for report in lost.ended(calls, term.calls.__contains__, term.calls.asterisk_started_at):
             _log.warning("call was lost", request_id=report.request_id)
             await term.reporter.say(report)
@@ -303,7 +303,8 @@ class Service:
             async with asyncio.timeout(self._settings.grace_seconds):
                 await term.calls.quiet()
         except TimeoutError:
-            # Nothing is lost: what is not settled is delivered to another process.
+            # What is not settled is delivered to another process. Digits are; of those whose report
+            # waits, nobody knows, and the command is answered 504.
             _log.warning("grace period over", grace_seconds=self._settings.grace_seconds)
 
 
