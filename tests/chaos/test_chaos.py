@@ -51,7 +51,10 @@ async def test_what_waits_for_a_worker_to_work_befalls_one_that_has_partitions(
 @fault("worker", "ends by itself")
 async def ends(target: Target) -> AsyncIterator[None]:
     """The fleet did not tell it to."""
-    target.fleet.any().process.kill()
+    ending = target.fleet.any()
+    ending.process.kill()
+    # Else the next fault comes before there is another one.
+    await target.fleet.ended(ending)
     yield
 
 
