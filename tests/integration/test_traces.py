@@ -142,9 +142,8 @@ async def test_a_command_without_a_trace_begins_one(
     for command in commands:
         (span,) = span_of(collected, command)
         assert span.parent == ""
-        _, trace, parent, _ = (
-            traced.answers(command.message_id)[0].headers["traceparent"].split("-")
-        )
+        answer = await traced.answer(command)
+        _, trace, parent, _ = answer.headers["traceparent"].split("-")
         assert (trace, parent) == (span.trace, span.id)
     assert len({span.trace for span in collected.spans}) == len(broken)
 
