@@ -33,19 +33,21 @@ async def close_connections(calls: Installation) -> None:
         await asyncio.to_thread(rabbitmq.ctl, "close_connection", pid, "a test")
 
 
-async def queues(calls: Installation) -> int:
-    """Return how many queues the broker has."""
+async def subscribers(calls: Installation) -> int:
+    """Return how many queues get the installation's events."""
     assert calls.services.rabbitmq is not None, "queues are counted by rabbitmqctl"
-    listed = await asyncio.to_thread(calls.services.rabbitmq.ctl, "-q", "list_queues", "name")
-    return len(listed.splitlines())
+    listed = await asyncio.to_thread(
+        calls.services.rabbitmq.ctl, "-q", "list_bindings", "source_name"
+    )
+    return listed.splitlines().count(calls.names.events)
 
 
-async def until_queues(calls: Installation, count: int) -> None:
-    """Wait until the broker has so many queues."""
+async def until_subscribers(calls: Installation, count: int) -> None:
+    """Wait until so many queues get the installation's events."""
     for _ in range(60):
-        if await queues(calls) == count:
+        if await subscribers(calls) == count:
             return
-    raise AssertionError(f"not {count} queues")
+    raise AssertionError(f"not {count} queues get the events")
 
 
 async def kinds_of(events: Subscription, count: int) -> list[str]:

@@ -8,7 +8,7 @@ import sys
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from tests.clients import A, B, C, connected_to, queues, take, until_queues
+from tests.clients import A, B, C, connected_to, subscribers, take, until_subscribers
 from tests.harness import Installation
 from worker.client import (
     CallControl,
@@ -206,10 +206,10 @@ async def test_an_installation_that_is_not_there_is_told_apart_from_a_broker_tha
 async def test_a_client_that_is_closed_leaves_nobody_waiting(idle: Installation) -> None:
     """Neither for an answer nor for an event; and it opens no connection again."""
     async with connected_to(idle, timeout=30) as client:
-        before = await queues(idle)
+        before = await subscribers(idle)
         asking = asyncio.create_task(client.hold("1"))
         following = asyncio.create_task(take(client.events(), 1))
-        await until_queues(idle, before + 1)
+        await until_subscribers(idle, before + 1)
     with pytest.raises(OutcomeUnknown, match="the client is closed"):
         await asking
     with pytest.raises(RuntimeError, match="closed"):

@@ -12,9 +12,9 @@ from tests.clients import (
     close_connections,
     forge,
     kinds_of,
-    queues,
+    subscribers,
     take,
-    until_queues,
+    until_subscribers,
 )
 from tests.harness import Installation, eventually
 from worker.client import CallControl, Event, Subscription
@@ -152,13 +152,13 @@ async def test_an_iteration_that_is_left_lets_go_of_its_queue(
     client: CallControl, calls: Installation
 ) -> None:
     """So that one for each call does not add up."""
-    before = await queues(calls)
+    before = await subscribers(calls)
     for _ in range(3):
         asking = asyncio.create_task(take(client.events(), 1))
-        await until_queues(calls, before + 1)
+        await until_subscribers(calls, before + 1)
         await client.call(A, B)
         await asking
-        await until_queues(calls, before)
+        await until_subscribers(calls, before)
 
 
 @pytest.mark.parametrize(
