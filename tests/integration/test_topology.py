@@ -7,6 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import aio_pika
 import pytest
@@ -16,8 +17,9 @@ from yarl import URL
 from deploy.local import Services
 from tests.harness import Installation, clean_up, eventually, installation
 from worker.broker import connection as broker
-from worker.broker.declaring import establish
-from worker.broker.topology import topology
+from worker.broker.connection import Channel
+from worker.broker.declaring import declare, establish, remove
+from worker.broker.topology import Exchange, network_topology, topology
 from worker.errors import TopologyMismatch
 from worker.names import Names
 from worker.settings import HashExchange
@@ -95,6 +97,30 @@ async def test_the_command_exchange_may_be_a_consistent_hash_exchange(
     assert len(set((await partitions_of_calls(connection, names)).values())) == PARTITIONS
     with pytest.raises(TopologyMismatch, match="type"):
         await establish(connection, topology(names, PARTITIONS, HashExchange.MODULUS))
+
+
+async def test_exchanges_are_deleted_one_after_the_other(
+    connection: aio_pika.abc.AbstractConnection, names: Names
+) -> None:
+    """RabbitMQ may close the connection when two that are bound together go at once."""
+    going: list[str] = []
+    gone: list[str] = []
+
+    class Watched(Exchange):
+        async def delete(self, channel: Channel) -> None:
+            going.append(self.name)
+            await super().delete(channel)
+            assert going == [*gone, self.name]
+            gone.append(self.name)
+
+    wanted = topology(names, PARTITIONS) + network_topology(names)
+    watched = tuple(Watched(each.name, each.type, each.arguments) for each in wanted.exchanges)
+    await declare(connection, wanted)
+    await remove(connection, replace(wanted, exchanges=watched))
+    assert set(gone) == {each.name for each in wanted.exchanges}
+    channel = await connection.channel()
+    with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
+        await channel.get_exchange(names.actions)
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])

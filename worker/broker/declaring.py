@@ -93,14 +93,18 @@ async def remove(connection: AbstractConnection, unwanted: Topology) -> None:
     Raises:
         BrokerUnavailable: The connection is gone.
     """
-    await _each(connection, [exchange.delete for exchange in unwanted.exchanges])
+    # One after the other: RabbitMQ, up to 4.0 at least, closes the connection of who deletes an
+    # exchange just when the one that it is bound to is deleted (its issue 11951).
+    await _each(connection, [exchange.delete for exchange in unwanted.exchanges], channels=1)
     await _each(connection, [queue.delete for queue in unwanted.queues])
 
 
 _Step = Callable[[Channel], Awaitable[object]]
 
 
-async def _each(connection: AbstractConnection, steps: Sequence[_Step]) -> None:
+async def _each(
+    connection: AbstractConnection, steps: Sequence[_Step], channels: int = _CHANNELS
+) -> None:
     async def run(share: Sequence[_Step]) -> None:
         channel = await open_channel(connection)
         try:
@@ -111,7 +115,7 @@ async def _each(connection: AbstractConnection, steps: Sequence[_Step]) -> None:
             async with broker_errors("closing a channel"):
                 await channel.close()
 
-    shares = [steps[i::_CHANNELS] for i in range(min(_CHANNELS, len(steps)))]
+    shares = [steps[i::channels] for i in range(min(channels, len(steps)))]
     results = await asyncio.gather(*map(run, shares), return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
