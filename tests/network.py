@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
+from deploy.local import Services
 from schemas.actions import Action
 from schemas.contract import ActionName
 from schemas.reports import Answered, Done, Failed, Report, Ringing
-from tests.harness import Installation, eventually
+from tests.harness import Installation, eventually, installation
+from worker.broker.declaring import declare
+from worker.broker.topology import topology_of
 from worker.gateways.port import Port, Taken, open_port
 
 _CONNECTING = frozenset({ActionName.ORIGINATE, ActionName.ANSWER, ActionName.REDIRECT})
@@ -92,3 +95,14 @@ async def network(
             await asyncio.wait([serving])
             if not serving.cancelled() and serving.exception():
                 serving.result()
+
+
+@asynccontextmanager
+async def waiting_for(services: Services, gateway: str) -> AsyncIterator[Installation]:
+    """Set up an installation with a worker, and the queue of a gateway that is still to come."""
+    async with installation(services, gateway="external") as made:
+        made.gateways.add(gateway)
+        await declare(made.connection, topology_of(made.settings, [gateway]))
+        await made.start()
+        await made.subscribe()
+        yield made

@@ -12,8 +12,11 @@ import yaml
 from aio_pika.abc import AbstractIncomingMessage
 from jsonschema import Draft7Validator
 
-from schemas.contract import CommandName, EventName, ReportName
+from deploy.local import Services
+from schemas.contract import ActionName, CommandName, EventName, ReportName
+from schemas.wire import Malformed, read_action
 from tests.harness import Installation
+from tests.network import granting, waiting_for
 from tests.tools import NODE_PACKAGES, node
 from worker.cli.demonstration import CONVERSATION
 from worker.reference.files import ASYNCAPI
@@ -131,3 +134,39 @@ async def test_what_a_worker_publishes_is_as_the_document_says(calls: Installati
     check(trait["headers"], dict(letter.headers))
     check(trait["x-amqp-properties"], properties(letter))
     assert trait["headers"]["properties"].keys() == letter.headers.keys()
+
+
+async def test_what_a_worker_asks_of_a_gateway_is_as_the_document_says(services: Services) -> None:
+    """Payload, headers and properties of each action, and the events that come of them."""
+    taken: list[AbstractIncomingMessage] = []
+
+    async def grant(message: AbstractIncomingMessage) -> None:
+        taken.append(message)
+        action = read_action(message.body)
+        assert not isinstance(action, Malformed)
+        for report in granting(action):
+            told = report.model_copy(update={"gateway": "pbx-1"})
+            await calls.publish(action.request_id, told.model_dump(mode="json", exclude_none=True))
+        await message.ack()
+
+    async with waiting_for(services, "pbx-1") as calls:
+        channel = await calls.connection.channel()
+        queue = await channel.get_queue(calls.names.gateway("pbx-1"), ensure=False)
+        await queue.consume(grant)
+        for step in CONVERSATION:
+            body = {**step.body, "request_id": step.call}
+            published = await calls.publish(step.call, {"content": body} if step.content else body)
+            if "network_report" not in step.body:
+                await calls.answer(published)
+    components = DOCUMENT["components"]
+    trait = components["messageTraits"]["action"]
+    assert {message.type for message in taken} == set(ActionName)
+    for message in taken:
+        check(components["schemas"][f"action.{message.type}"], json.loads(message.body))
+        check(trait["headers"], dict(message.headers))
+        assert message.expiration == calls.settings.take_seconds
+        sent = {**properties(message), "expiration": f"{calls.settings.take_seconds * 1000:.0f}"}
+        check(trait["x-amqp-properties"], sent)
+    for event in calls.events:
+        check(components["messageTraits"]["event"]["headers"], event.headers)
+    assert "pbx-1" in {event.headers.get("gateway") for event in calls.events}

@@ -1,4 +1,4 @@
-"""Producers and subscribers that are not in Python: nothing on the wire is Python's own."""
+"""Producers, subscribers and a gateway not in Python: nothing on the wire is Python's own."""
 
 import asyncio
 import json
@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from deploy.local import Services
+from schemas.contract import ActionName
 from tests.harness import Installation
+from tests.network import waiting_for
 from tests.tools import NODE_PACKAGES, debian_tool, node
 from worker.cli.demonstration import CONVERSATION, Step, fits
 
@@ -79,27 +82,32 @@ def of_call(request_id: str, events: Sequence[Any]) -> list[Any]:
     ]
 
 
+async def node_example(calls: Installation, name: str, *arguments: str) -> Process:
+    """Start an example in Node."""
+    tool = node()
+    return await spawn(calls, tool.path, NODE_PACKAGES / name, *arguments, env=tool.environment)
+
+
+async def until_ready(process: Process, word: str) -> None:
+    """Wait until an example says that it is."""
+    assert process.stderr is not None
+    first = await asyncio.wait_for(process.stderr.readline(), SECONDS)
+    assert first == f"{word}\n".encode(), (first + await process.stderr.read()).decode()
+
+
 async def test_node_producers_and_subscribers_hold_the_documented_conversation(
     calls: Installation,
 ) -> None:
     """Confirmed and answered, seen by a subscriber as it happens, and read again afterwards."""
-    tool = node()
     count = str(len(CONVERSATION))
-
-    async def example(name: str, *arguments: str) -> Process:
-        script = NODE_PACKAGES / name
-        return await spawn(calls, tool.path, script, *arguments, env=tool.environment)
-
-    subscriber = await example("subscriber.js", "#", count)
-    assert subscriber.stderr is not None
-    first = await asyncio.wait_for(subscriber.stderr.readline(), SECONDS)
-    assert first == b"subscribed\n", (first + await subscriber.stderr.read()).decode()
-    answers = await printed(await example("producer.js"), lines(CONVERSATION))
+    subscriber = await node_example(calls, "subscriber.js", "#", count)
+    await until_ready(subscriber, "subscribed")
+    answers = await printed(await node_example(calls, "producer.js"), lines(CONVERSATION))
     # Nobody answers a network report.
     check([step for step in CONVERSATION if "network_report" not in step.body], answers)
 
     seen = await printed(subscriber)
-    kept = await printed(await example("journal.js", count))
+    kept = await printed(await node_example(calls, "journal.js", count))
     for call in {step.call for step in CONVERSATION}:
         events = of_call(call, seen)
         check([step for step in CONVERSATION if step.call == call], [e["body"] for e in events])
@@ -107,6 +115,24 @@ async def test_node_producers_and_subscribers_hold_the_documented_conversation(
         assert of_call(call, kept) == events
     # The names in the bodies are the document's; the types tell them apart.
     assert {"call_retrieved", "digits_dialed"} <= {event["type"] for event in seen}
+
+
+async def test_a_node_gateway_does_what_the_documented_conversation_asks(
+    services: Services,
+) -> None:
+    """It knows no more than the contract's page says; the events are the same through it."""
+    async with waiting_for(services, "node") as calls:
+        gateway = await node_example(calls, "gateway.js", "node")
+        try:
+            await until_ready(gateway, "serving")
+            answers = await printed(await node_example(calls, "producer.js"), lines(CONVERSATION))
+        finally:
+            gateway.kill()
+            out, _ = await gateway.communicate()
+    check([step for step in CONVERSATION if "network_report" not in step.body], answers)
+    taken = [json.loads(line) for line in out.splitlines()]
+    assert {each["gateway"] for each in taken} == {None, "node"}
+    assert {each["action"] for each in taken} == set(ActionName)
 
 
 async def test_a_shell_producer_and_subscriber_hold_the_documented_conversation(

@@ -84,6 +84,7 @@ class Ari:
         """Return when Asterisk was started, as it says it.
 
         Raises:
+            AsteriskRefused: It is starting, and does not know yet what it is asked.
             AsteriskUnavailable: It does not answer, or not to this user.
         """
         information = await self._ask("looking", "GET", "asterisk/info")

@@ -112,6 +112,7 @@ class Calls:
         """Find out whether it is the Asterisk that it was; ask before any of its events is told.
 
         Raises:
+            AsteriskRefused: It is starting, and does not know yet what it is asked.
             AsteriskUnavailable: It does not answer.
         """
         started_at = await self._ctx.ari.started_at()
@@ -126,6 +127,7 @@ class Calls:
         """Compare the calls with what there is on Asterisk, and make up for the difference.
 
         Raises:
+            AsteriskRefused: It is starting, and does not know yet what it is asked.
             AsteriskUnavailable: It does not answer.
         """
         snapshot = await take(self._ctx.ari)
